@@ -1,0 +1,369 @@
+//! Replicas on a connection that comes back by itself, as a stock client has them.
+//!
+//! Owns: the connection and when to connect again. Reading and writing are two halves, so that neither holds up the
+//! other; what is written is generated only when the socket has taken what came before, so that a client that edits
+//! faster than it can send puts more into each message instead of queueing.
+//!
+//! Invariant: messages of one document are sent in the order in which they were generated.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aetherflow_schema::{id::DocumentId, repo::Message};
+use automerge::AutoCommit;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use rand::Rng;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_tungstenite::tungstenite;
+
+use crate::{
+    lock,
+    replica::Replica,
+    wire::{self, Endpoint, Socket, WireError},
+};
+
+/// The first pause before connecting again; doubled each time, up to the longest, with jitter.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_LONGEST: Duration = Duration::from_millis(500);
+
+/// Something did not come true in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{client}: {what} did not come true within {within:?}; the last connection: {last}")]
+pub struct Late {
+    /// Who waited.
+    pub client: String,
+    /// For what.
+    pub what: String,
+    /// How long.
+    pub within: Duration,
+    /// How the last connection ended, if it did.
+    pub last: String,
+}
+
+/// A client.
+pub struct Client {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    name: String,
+    replicas: Mutex<BTreeMap<DocumentId, Open>>,
+    /// There may be something to say.
+    edited: Notify,
+    /// Counts what was heard, and changes of the connection.
+    heard: watch::Sender<u64>,
+    /// New connections may be made.
+    gate: watch::Sender<bool>,
+    connected: watch::Sender<bool>,
+    connections: AtomicU64,
+    /// How connections ended and what the server complained of, the newest last.
+    endings: Mutex<Vec<WireError>>,
+}
+
+struct Open {
+    replica: Replica,
+    /// There may be something to say about it.
+    dirty: bool,
+}
+
+impl Client {
+    /// Starts a client called `name` that has these documents open.
+    pub fn start(
+        name: impl Into<String>,
+        endpoint: impl Into<Endpoint>,
+        replicas: impl IntoIterator<Item = (DocumentId, Replica)>,
+    ) -> Self {
+        let replicas = replicas.into_iter().map(|(document, replica)| {
+            let open = Open { replica, dirty: true };
+            (document, open)
+        });
+        let shared = Arc::new(Shared {
+            name: name.into(),
+            replicas: Mutex::new(replicas.collect()),
+            edited: Notify::new(),
+            heard: watch::Sender::new(0),
+            gate: watch::Sender::new(true),
+            connected: watch::Sender::new(false),
+            connections: AtomicU64::new(0),
+            endings: Mutex::default(),
+        });
+        let task = tokio::spawn(run(shared.clone(), endpoint.into()));
+        Self { shared, task }
+    }
+
+    /// A client that has nothing and asks for these documents.
+    pub fn reader<'a>(
+        name: impl Into<String>,
+        endpoint: impl Into<Endpoint>,
+        documents: impl IntoIterator<Item = &'a DocumentId>,
+    ) -> Self {
+        let empty = documents
+            .into_iter()
+            .map(|document| (document.clone(), Replica::new(AutoCommit::new())));
+        Self::start(name, endpoint, empty)
+    }
+
+    /// Its name, which is its peer id too.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Looks at a replica.
+    ///
+    /// # Panics
+    /// When the client does not have the document open.
+    pub fn with<R>(&self, document: &DocumentId, look: impl FnOnce(&mut Replica) -> R) -> R {
+        let mut replicas = lock(&self.shared.replicas);
+        let open = replicas.get_mut(document).expect("the document is open on this client");
+        look(&mut open.replica)
+    }
+
+    /// Edits a document: one change, sent as soon as the connection takes it.
+    ///
+    /// # Panics
+    /// When the client does not have the document open.
+    pub fn edit<R>(&self, document: &DocumentId, edit: impl FnOnce(&mut AutoCommit) -> R) -> R {
+        self.edit_all(document, |replica| replica.edit(edit))
+    }
+
+    /// Makes several changes before any is sent.
+    ///
+    /// # Panics
+    /// When the client does not have the document open.
+    pub fn edit_all<R>(&self, document: &DocumentId, edit: impl FnOnce(&mut Replica) -> R) -> R {
+        let result = {
+            let mut replicas = lock(&self.shared.replicas);
+            let open = replicas.get_mut(document).expect("the document is open on this client");
+            open.dirty = true;
+            edit(&mut open.replica)
+        };
+        self.shared.edited.notify_one();
+        result
+    }
+
+    /// Waits until a replica is as wanted; it is looked at whenever something was heard.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn until(
+        &self,
+        document: &DocumentId,
+        what: &str,
+        within: Duration,
+        mut wanted: impl FnMut(&mut Replica) -> bool,
+    ) -> Result<(), Late> {
+        let deadline = Instant::now() + within;
+        let mut heard = self.shared.heard.subscribe();
+        loop {
+            heard.mark_unchanged();
+            if self.with(document, &mut wanted) {
+                return Ok(());
+            }
+            if !matches!(timeout_at(deadline, heard.changed()).await, Ok(Ok(()))) {
+                return Err(self.late(format!("{what} ({})", document.url()), within));
+            }
+        }
+    }
+
+    /// No new connection is made from now on; the present one goes on as long as it lasts.
+    pub fn hold(&self) {
+        self.shared.gate.send_replace(false);
+    }
+
+    /// Connections are made again.
+    pub fn release(&self) {
+        self.shared.gate.send_replace(true);
+    }
+
+    /// Waits until there is a connection, or none.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn until_connected(&self, wanted: bool, within: Duration) -> Result<(), Late> {
+        let mut connected = self.shared.connected.subscribe();
+        let deadline = Instant::now() + within;
+        match timeout_at(deadline, connected.wait_for(|connected| *connected == wanted)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(self.late(format!("connected = {wanted}"), within)),
+        }
+    }
+
+    /// How often it connected.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// How the last connection ended, or what the server complained of since.
+    pub fn last_ending(&self) -> String {
+        lock(&self.shared.endings)
+            .last()
+            .map_or_else(|| "never ended".to_owned(), ToString::to_string)
+    }
+
+    /// Ends the client and returns its replicas.
+    pub async fn stop(self) -> BTreeMap<DocumentId, Replica> {
+        self.task.abort();
+        // It was aborted, so this is no news.
+        let _ = self.task.await;
+        let replicas = std::mem::take(&mut *lock(&self.shared.replicas));
+        replicas
+            .into_iter()
+            .map(|(document, open)| (document, open.replica))
+            .collect()
+    }
+
+    fn late(&self, what: String, within: Duration) -> Late {
+        Late {
+            client: self.shared.name.clone(),
+            what,
+            within,
+            last: self.last_ending(),
+        }
+    }
+}
+
+async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
+    let mut gate = shared.gate.subscribe();
+    let mut pause = PAUSE_FIRST;
+    while gate.wait_for(|open| *open).await.is_ok() {
+        let before = shared.connections.load(Ordering::Relaxed);
+        let ending = serve(&shared, endpoint).await;
+        lock(&shared.endings).push(ending);
+        shared.connected.send_replace(false);
+        shared.heard.send_modify(|count| *count += 1);
+        if shared.connections.load(Ordering::Relaxed) > before {
+            pause = PAUSE_FIRST;
+        }
+        let jitter = rand::rng().random_range(0.5..1.0);
+        sleep(pause.mul_f64(jitter)).await;
+        pause = (pause * 2).min(PAUSE_LONGEST);
+    }
+}
+
+/// One connection, to its end.
+async fn serve(shared: &Shared, endpoint: Endpoint) -> WireError {
+    match connect(shared, endpoint).await {
+        Ok((socket, server)) => {
+            shared.connections.fetch_add(1, Ordering::Relaxed);
+            shared.connected.send_replace(true);
+            exchange(shared, socket, &server).await
+        }
+        Err(error) => error,
+    }
+}
+
+async fn connect(shared: &Shared, endpoint: Endpoint) -> Result<(Socket, String), WireError> {
+    let mut socket = endpoint.dial().await?;
+    let server = wire::join(&mut socket, &shared.name).await?;
+    for open in lock(&shared.replicas).values_mut() {
+        open.replica.reconnect();
+        open.dirty = true;
+    }
+    Ok((socket, server))
+}
+
+async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
+    let (mut sink, mut stream) = socket.split();
+    let write = async {
+        loop {
+            while let Some(frame) = shared.next_frame(server) {
+                if let Err(error) = sink.send(tungstenite::Message::Binary(frame)).await {
+                    return WireError::from(error);
+                }
+            }
+            shared.edited.notified().await;
+        }
+    };
+    let read = async {
+        loop {
+            let heard = wire::receive(&mut stream).await.and_then(|frame| shared.hear(&frame));
+            if let Err(error) = heard {
+                return error;
+            }
+        }
+    };
+    tokio::pin!(write, read);
+    tokio::select! {
+        error = &mut read => error,
+        // What was sent to this client before its own sending failed is still heard.
+        error = &mut write => match tokio::time::timeout(Duration::from_secs(1), read).await {
+            Ok(ending) => ending,
+            Err(_) => error,
+        },
+    }
+}
+
+impl Shared {
+    /// The next frame to send, if there is anything to say about any document.
+    fn next_frame(&self, server: &str) -> Option<Bytes> {
+        let mut replicas = lock(&self.replicas);
+        for (document, open) in replicas.iter_mut().filter(|(_, open)| open.dirty) {
+            let Some(saying) = open.replica.say() else {
+                open.dirty = false;
+                continue;
+            };
+            let sender = (&*self.name).into();
+            let target = server.into();
+            let document = document.clone();
+            let data = saying.message.into();
+            let message = if saying.request {
+                Message::Request {
+                    sender,
+                    target,
+                    document,
+                    data,
+                }
+            } else {
+                Message::Sync {
+                    sender,
+                    target,
+                    document,
+                    data,
+                }
+            };
+            return Some(message.encode());
+        }
+        None
+    }
+
+    fn hear(&self, frame: &Bytes) -> Result<(), WireError> {
+        match wire::decode(frame)? {
+            Message::Sync { document, data, .. } | Message::Request { document, data, .. } => self
+                .on_document(&document, |replica| replica.hear(&data))
+                .unwrap_or(Ok(()))
+                .map_err(|error| WireError::Nonsense(format!("{document}: {error}"))),
+            Message::DocUnavailable { document, .. } => {
+                self.on_document(&document, Replica::hear_unavailable);
+                Ok(())
+            }
+            // A stock client logs it and goes on.
+            Message::Error { message, .. } => {
+                lock(&self.endings).push(WireError::Refused(message.into_owned()));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_document<R>(&self, document: &DocumentId, hear: impl FnOnce(&mut Replica) -> R) -> Option<R> {
+        let result = lock(&self.replicas).get_mut(document).map(|open| {
+            open.dirty = true;
+            hear(&mut open.replica)
+        });
+        self.edited.notify_one();
+        self.heard.send_modify(|count| *count += 1);
+        result
+    }
+}

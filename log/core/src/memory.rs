@@ -1,0 +1,209 @@
+//! A store in memory. It keeps everything the trait promises but surviving the process, and can be told to fail.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use aetherflow_schema::{
+    id::{DocumentId, Offset, OpId, PartitionId},
+    record::{Entry, Frame, RecordError},
+};
+
+use crate::{
+    storage::{Snapshot, Storage, StorageError, Verified},
+    tail::{PartitionState, Tail},
+};
+
+#[derive(Default)]
+struct Contents {
+    frames: BTreeMap<(PartitionId, Offset), Frame>,
+    by_document: BTreeMap<(DocumentId, Offset), Entry>,
+    ops: BTreeMap<(DocumentId, OpId), Offset>,
+    snapshots: BTreeMap<(DocumentId, Offset), Snapshot>,
+    tails: BTreeMap<PartitionId, Tail>,
+    failsafe: Option<Arc<str>>,
+    fail_next_write: Option<String>,
+}
+
+/// See the [module](self).
+pub struct MemoryStorage {
+    partitions: u16,
+    contents: Mutex<Contents>,
+}
+
+impl MemoryStorage {
+    /// An empty store.
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            partitions,
+            contents: Mutex::default(),
+        }
+    }
+
+    /// Makes the next write fail with this reason, and so puts the store in failsafe.
+    pub fn fail_next_write(&self, reason: &str) {
+        self.lock().fail_next_write = Some(reason.to_owned());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(error: RecordError) -> StorageError {
+    StorageError::Unreadable(error.to_string())
+}
+
+impl Storage for MemoryStorage {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    fn state(&self, partition: PartitionId) -> PartitionState {
+        PartitionState::Sound(self.lock().tails.get(&partition).copied().unwrap_or_default())
+    }
+
+    fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
+        let contents = self.lock();
+        Ok(ops
+            .iter()
+            .map(|op| contents.ops.get(&(document.clone(), *op)).copied())
+            .collect())
+    }
+
+    fn write(&self, frames: &[Frame]) -> Result<(), StorageError> {
+        let mut contents = self.lock();
+        if let Some(reason) = contents.fail_next_write.take() {
+            contents.failsafe = Some(reason.into());
+        }
+        if let Some(reason) = &contents.failsafe {
+            return Err(StorageError::Failsafe(reason.clone()));
+        }
+        for frame in frames {
+            let header = frame.header();
+            for entry in frame.entries() {
+                let entry = entry.map_err(unreadable)?;
+                let document = entry.draft.document.clone();
+                contents.ops.insert((document.clone(), entry.draft.op_id), entry.offset);
+                contents.by_document.insert((document, entry.offset), entry);
+            }
+            contents.frames.insert((header.partition, header.base), frame.clone());
+            let tail = Tail {
+                offset: header.last(),
+                chain: header.chain_after,
+                epoch: header.epoch,
+            };
+            contents.tails.insert(header.partition, tail);
+        }
+        Ok(())
+    }
+
+    fn frames(&self, partition: PartitionId, from: Offset, max_bytes: usize) -> Result<Vec<Frame>, StorageError> {
+        let contents = self.lock();
+        let first = contents
+            .frames
+            .range((partition, Offset::ZERO)..=(partition, from))
+            .next_back()
+            .map_or(from, |((_, base), _)| *base);
+        let mut bytes = 0;
+        Ok(contents
+            .frames
+            .range((partition, first)..=(partition, Offset(u64::MAX)))
+            .map(|(_, frame)| frame.clone())
+            .filter(|frame| frame.header().last() >= from)
+            .take_while(|frame| {
+                let fits = bytes < max_bytes.max(1);
+                bytes += frame.bytes().len();
+                fits
+            })
+            .collect())
+    }
+
+    fn document_entries(
+        &self,
+        document: &DocumentId,
+        after: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let contents = self.lock();
+        let mut bytes = 0;
+        Ok(contents
+            .by_document
+            .range((document.clone(), after.next())..=(document.clone(), Offset(u64::MAX)))
+            .map(|(_, entry)| entry.clone())
+            .take_while(|entry| {
+                let fits = bytes < max_bytes.max(1);
+                bytes += entry.draft.payload.len().max(1);
+                fits
+            })
+            .collect())
+    }
+
+    fn document_tail(&self, document: &DocumentId) -> Result<Option<Offset>, StorageError> {
+        let contents = self.lock();
+        let range = (document.clone(), Offset::ZERO)..=(document.clone(), Offset(u64::MAX));
+        Ok(contents.by_document.range(range).next_back().map(|((_, offset), _)| *offset))
+    }
+
+    fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
+        let contents = self.lock();
+        let mut ids: Vec<DocumentId> = contents.by_document.keys().map(|(id, _)| id.clone()).collect();
+        ids.dedup();
+        ids.sort_by_key(|id| (id.partition(self.partitions), id.clone()));
+        let key = |id: &DocumentId| (id.partition(self.partitions), id.clone());
+        ids.retain(|id| after.is_none_or(|after| key(id) > key(after)));
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
+    fn put_snapshot(&self, document: &DocumentId, snapshot: &Snapshot) -> Result<(), StorageError> {
+        let key = (document.clone(), snapshot.offset);
+        self.lock().snapshots.insert(key, snapshot.clone());
+        Ok(())
+    }
+
+    fn snapshot(&self, document: &DocumentId) -> Result<Option<Snapshot>, StorageError> {
+        let Some(tail) = self.document_tail(document)? else {
+            return Ok(None);
+        };
+        let range = (document.clone(), Offset::ZERO)..=(document.clone(), tail);
+        Ok(self.lock().snapshots.range(range).next_back().map(|(_, snapshot)| snapshot.clone()))
+    }
+
+    fn failsafe(&self) -> Option<Arc<str>> {
+        self.lock().failsafe.clone()
+    }
+
+    fn resume(&self) -> Result<(), StorageError> {
+        self.lock().failsafe = None;
+        Ok(())
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<Verified, StorageError> {
+        let mut verified = Verified::default();
+        for frame in self.lock().frames.values() {
+            frame.verify_chain().map_err(unreadable)?;
+            verified.frames += 1;
+            verified.entries += u64::from(frame.header().count);
+            verified.bytes += frame.bytes().len() as u64;
+        }
+        progress(verified.entries);
+        Ok(verified)
+    }
+
+    fn witness(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance;
+
+    #[test]
+    fn it_conforms() {
+        conformance::check(|| MemoryStorage::new(4));
+    }
+}

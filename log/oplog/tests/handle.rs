@@ -1,0 +1,142 @@
+//! The log as services use it, over a store in memory and over RocksDB.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use aetherflow_log_core::{
+    AppendError, Storage,
+    conformance::{document_in, entry},
+    memory::MemoryStorage,
+};
+use aetherflow_log_store::{RocksStore, StoreOptions};
+use aetherflow_oplog::{LogHandle, LogOptions};
+use aetherflow_schema::id::{Offset, PartitionId};
+
+fn rocks(dir: &tempfile::TempDir) -> Arc<RocksStore> {
+    let mut options = StoreOptions::new(dir.path());
+    options.partitions = 4;
+    Arc::new(RocksStore::open(options).unwrap())
+}
+
+fn start(storage: Arc<dyn Storage>) -> LogHandle {
+    LogHandle::start(storage, LogOptions::default()).unwrap()
+}
+
+/// Many appenders at once: every append has an offset of its own, and a tail reader sees each exactly once, in order.
+async fn appenders_and_a_tail_agree(log: LogHandle) {
+    let mut tail = log.tail(PartitionId(1), Offset(1));
+    let appenders: Vec<_> = (0..64)
+        .map(|appender| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let document = document_in(1, appender as u8);
+                let mut offsets = Vec::new();
+                for n in 0..50 {
+                    let appended = log.append(vec![entry(&document, n, b"payload")]).await.unwrap();
+                    assert!(log.committed(PartitionId(1)) >= appended.last(), "told before the watermark moved");
+                    offsets.push(appended.last());
+                }
+                offsets
+            })
+        })
+        .collect();
+    let mut offsets = HashSet::new();
+    for appender in appenders {
+        let of_one = appender.await.unwrap();
+        assert!(of_one.is_sorted(), "one task's appends keep their order");
+        offsets.extend(of_one);
+    }
+    assert_eq!(offsets, (1..=64 * 50).map(Offset).collect());
+    let mut seen = Offset::ZERO;
+    while seen < Offset(64 * 50) {
+        let frame = tail.next().await.unwrap().unwrap();
+        for entry in frame.entries() {
+            seen = seen.next();
+            assert_eq!(entry.unwrap().offset, seen);
+        }
+    }
+    let waiting = tokio::time::timeout(Duration::from_millis(20), tail.next()).await;
+    assert!(waiting.is_err(), "at the end a tail waits");
+    let document = document_in(1, 3);
+    let retried = log.append(vec![entry(&document, 7, b"payload")]).await.unwrap();
+    assert!(offsets.contains(&retried.last()), "a retry keeps the first offset");
+    assert_eq!(log.committed(PartitionId(1)), Offset(64 * 50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appenders_and_a_tail_agree_in_memory() {
+    appenders_and_a_tail_agree(start(Arc::new(MemoryStorage::new(4)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appenders_and_a_tail_agree_on_rocksdb() {
+    let dir = tempfile::tempdir().unwrap();
+    appenders_and_a_tail_agree(start(rocks(&dir))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_there_after_closing_and_opening_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut chains = Vec::new();
+    for round in 0..4u64 {
+        let log = start(rocks(&dir));
+        for partition in 0..4 {
+            let document = document_in(partition, 1);
+            for n in 0..20 {
+                log.append(vec![entry(&document, round * 100 + n, b"x")]).await.unwrap();
+            }
+            assert_eq!(log.document_entries(&document, Offset::ZERO, usize::MAX).unwrap().len(), 20 * (round as usize + 1));
+        }
+        let status = log.status();
+        assert!(status.iter().all(|p| p.state.as_ref().unwrap().epoch == round + 1), "a new epoch at each start");
+        assert!(log.verify(&mut |_| {}).unwrap().damage.is_empty());
+        chains.push(status);
+        log.close();
+        let refused = log.append(vec![entry(&document_in(0, 1), 9_999, b"x")]).await;
+        assert!(matches!(refused, Err(AppendError::ReadOnly(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_is_reported_reads_go_on_and_resuming_loses_nothing() {
+    let storage = Arc::new(MemoryStorage::new(4));
+    let log = start(storage.clone());
+    let document = document_in(2, 1);
+    log.append(vec![entry(&document, 1, b"x")]).await.unwrap();
+    storage.fail_next_write("no space left on device");
+    let failed = log.append(vec![entry(&document, 2, b"x")]).await;
+    assert!(matches!(failed, Err(AppendError::Unknown(reason)) if reason.contains("no space")));
+    let refused = log.append(vec![entry(&document_in(3, 1), 1, b"x")]).await;
+    assert!(matches!(refused, Err(AppendError::ReadOnly(_))));
+    assert_eq!(log.document_entries(&document, Offset::ZERO, usize::MAX).unwrap().len(), 1);
+    log.resume().await.unwrap();
+    let again = log.append(vec![entry(&document, 2, b"x")]).await.unwrap();
+    assert_eq!(again.last(), Offset(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_instead_of_growing() {
+    let storage = Arc::new(MemoryStorage::new(4));
+    let options = LogOptions {
+        queue_bytes: 16 << 10,
+        queue_wait: Duration::from_millis(1),
+    };
+    let log = LogHandle::start(storage, options).unwrap();
+    let document = document_in(0, 1);
+    let mut pending = Vec::new();
+    let mut refused = 0;
+    for n in 0..10_000 {
+        match log.submit(vec![entry(&document, n, b"x")]).await {
+            Ok(append) => pending.push(append),
+            Err(error) => {
+                assert_eq!(error, AppendError::Overloaded);
+                refused += 1;
+            }
+        }
+    }
+    let accepted = pending.len() as u64;
+    for append in pending {
+        append.await.unwrap();
+    }
+    assert_eq!(accepted + refused, 10_000);
+    assert_eq!(log.committed(PartitionId(0)), Offset(accepted), "what was accepted is there, all of it");
+}

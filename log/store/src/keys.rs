@@ -1,0 +1,105 @@
+//! Every key in the store. Numbers are big-endian, so that keys sort as numbers do; nothing here may ever change.
+//!
+//! | family | key | value |
+//! | --- | --- | --- |
+//! | [`ENTRY`](Family::Entry) | partition u16, offset of the frame's first entry u64 | the frame |
+//! | [`BY_DOC`](Family::ByDoc) | partition, document, offset of the frame's first entry u64 | places u16 of the document's entries in the frame |
+//! | [`OP_ID`](Family::OpId) | partition, document, op id 32 bytes | offset u64 |
+//! | [`SNAPSHOT`](Family::Snapshot) | partition, document, offset u64 | see `snapshot` |
+//! | [`META`](Family::Meta) | a name | see `meta` |
+//!
+//! A document in a key is its length (u8) and its bytes, so that no id is the beginning of another one. The op-id index
+//! holds the document too: a copied document shares changes, and so operation ids, with its original.
+
+use aetherflow_schema::id::{DocumentId, Offset, OpId, PartitionId};
+
+/// A key family: a RocksDB column family of this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// The log itself: frames by offset.
+    Entry,
+    /// Where a document's entries stand.
+    ByDoc,
+    /// Which operations a document has, for dedupe.
+    OpId,
+    /// Materialized documents.
+    Snapshot,
+    /// What the store says about itself.
+    Meta,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Entry, Self::ByDoc, Self::OpId, Self::Snapshot, Self::Meta];
+
+    /// Its name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::ByDoc => "by_doc",
+            Self::OpId => "op_id",
+            Self::Snapshot => "snapshot",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// Key of a frame.
+pub fn entry(partition: PartitionId, base: Offset) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..2].copy_from_slice(&partition.0.to_be_bytes());
+    key[2..].copy_from_slice(&base.0.to_be_bytes());
+    key
+}
+
+/// What all keys of a document in a family begin with.
+pub fn document(partition: PartitionId, document: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(3 + document.len() + 32);
+    key.extend_from_slice(&partition.0.to_be_bytes());
+    key.push(document.len() as u8);
+    key.extend_from_slice(document);
+    key
+}
+
+/// Key of a position of a document, in the families [`Family::ByDoc`] and [`Family::Snapshot`].
+pub fn document_at(partition: PartitionId, id: &[u8], offset: Offset) -> Vec<u8> {
+    let mut key = document(partition, id);
+    key.extend_from_slice(&offset.0.to_be_bytes());
+    key
+}
+
+/// Key of an operation of a document.
+pub fn op_id(partition: PartitionId, id: &[u8], op: OpId) -> Vec<u8> {
+    let mut key = document(partition, id);
+    key.extend_from_slice(&op.0);
+    key
+}
+
+/// The document and the offset in a key made by [`document_at`]; `None` for anything else.
+pub fn split_document_at(key: &[u8]) -> Option<(DocumentId, Offset)> {
+    let length = usize::from(*key.get(2)?);
+    let document = DocumentId::from_bytes(key.get(3..3 + length)?).ok()?;
+    let offset: [u8; 8] = key.get(3 + length..)?.try_into().ok()?;
+    Some((document, Offset(u64::from_be_bytes(offset))))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_sort_by_partition_document_and_offset(
+            a in (any::<u16>(), prop::collection::vec(any::<u8>(), 1..20), any::<u64>()),
+            b in (any::<u16>(), prop::collection::vec(any::<u8>(), 1..20), any::<u64>()),
+        ) {
+            let key = |(p, d, o): &(u16, Vec<u8>, u64)| document_at(PartitionId(*p), d, Offset(*o));
+            let order = |(p, d, o): &(u16, Vec<u8>, u64)| (*p, d.len(), d.clone(), *o);
+            prop_assert_eq!(key(&a).cmp(&key(&b)), order(&a).cmp(&order(&b)));
+            let (document, offset) = split_document_at(&key(&a)).unwrap();
+            prop_assert_eq!((document.as_bytes(), offset.0), (a.1.as_slice(), a.2));
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The store: RocksDB, the witness, and the two together behind the [`Storage`] trait.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use aetherflow_log_core::{
+    Damage, PartitionState, Storage, StorageError, Tail,
+    storage::{Snapshot, Verified},
+};
+use aetherflow_schema::{
+    id::{DocumentId, Offset, OpId, PartitionId},
+    record::{Entry, Frame},
+};
+use rocksdb::{ColumnFamily, DB, WriteBatch};
+use uuid::Uuid;
+
+use crate::{
+    by_doc, entry,
+    keys::Family,
+    op_id,
+    options::StoreOptions,
+    recovery::{self, Opened},
+    snapshot, verify,
+    witness::Witness,
+};
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{0} is in use by another process: {1}")]
+    InUse(PathBuf, String),
+    /// The directory or a file in it cannot be used.
+    #[error("{0}: {1}")]
+    Io(PathBuf, #[source] io::Error),
+    /// What holds the whole store together is damaged, beyond a partition.
+    #[error("the store is damaged and was left as it is; restore it from a backup or a replica: {0}")]
+    Corrupt(String),
+    /// It cannot be written.
+    #[error("the store cannot be written: {0}")]
+    Write(String),
+    /// It was made by a newer program.
+    #[error("the store has format {0}, which this program does not know; use a newer one")]
+    Format(u32),
+    /// The witness belongs to another store.
+    #[error("the file {0} belongs to another store: {1}, while this one is {2}; was a directory mixed up?")]
+    ForeignWitness(PathBuf, Uuid, Uuid),
+}
+
+/// Why reading failed.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// Something committed is missing or is not what was written.
+    Damaged {
+        partition: PartitionId,
+        offset: Offset,
+        reason: String,
+    },
+    /// It could not be read at all.
+    Failed(String),
+}
+
+/// The handle of a key family. All of them are made when the database is opened.
+///
+/// # Panics
+/// Never, for an open store.
+pub(crate) fn family(db: &DB, family: Family) -> &ColumnFamily {
+    match db.cf_handle(family.name()) {
+        Some(handle) => handle,
+        None => panic!("the column family {} is created at opening", family.name()),
+    }
+}
+
+/// An open store. See [`Storage`] for what it guarantees.
+pub struct RocksStore {
+    options: StoreOptions,
+    id: Uuid,
+    partitions: u16,
+    /// `None` only while the store is being opened anew, and after that failed.
+    db: RwLock<Option<DB>>,
+    judged: RwLock<Vec<PartitionState>>,
+    committed: Mutex<Vec<Tail>>,
+    witness: Mutex<Witness>,
+    failsafe: Mutex<Option<Arc<str>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RocksStore {
+    /// Opens the store in a directory, or makes a new one there, and judges every partition.
+    pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
+        let opened = recovery::open(&options)?;
+        Ok(Self {
+            options,
+            id: opened.meta.id,
+            partitions: opened.meta.partitions,
+            db: RwLock::new(Some(opened.db)),
+            judged: RwLock::new(opened.states),
+            committed: Mutex::new(opened.tails),
+            witness: Mutex::new(opened.witness),
+            failsafe: Mutex::new(None),
+        })
+    }
+
+    /// The store's identity, made when the store was and never changed.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&DB) -> Result<T, ReadError>) -> Result<T, StorageError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let result = match db.as_ref() {
+            Some(db) => read(db),
+            None => Err(ReadError::Failed("the store is closed".to_owned())),
+        };
+        drop(db);
+        result.map_err(|error| self.read_failed(error))
+    }
+
+    /// Damage that is met while reading quarantines the partition at once.
+    fn read_failed(&self, error: ReadError) -> StorageError {
+        match error {
+            ReadError::Failed(reason) => StorageError::Unreadable(reason),
+            ReadError::Damaged {
+                partition,
+                offset,
+                reason,
+            } => {
+                let damage = Damage { offset, reason };
+                tracing::error!(%partition, %damage, "the partition is quarantined");
+                let mut judged = self.judged.write().unwrap_or_else(PoisonError::into_inner);
+                judged[usize::from(partition.0)] = PartitionState::Quarantined(damage.clone());
+                StorageError::Quarantined(partition, damage)
+            }
+        }
+    }
+
+    fn check_sound(&self, partition: PartitionId) -> Result<(), StorageError> {
+        match &self.judged()[usize::from(partition.0)] {
+            PartitionState::Sound(_) => Ok(()),
+            PartitionState::Quarantined(damage) => Err(StorageError::Quarantined(partition, damage.clone())),
+        }
+    }
+
+    fn judged(&self) -> RwLockReadGuard<'_, Vec<PartitionState>> {
+        self.judged.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partition of a document, when it may be read.
+    fn partition_of(&self, document: &DocumentId) -> Result<PartitionId, StorageError> {
+        let partition = document.partition(self.partitions);
+        self.check_sound(partition)?;
+        Ok(partition)
+    }
+
+    fn write_batch(&self, build: impl FnOnce(&DB, &mut WriteBatch) -> Result<bool, String>) -> Result<(), StorageError> {
+        if let Some(reason) = self.failsafe() {
+            return Err(StorageError::Failsafe(reason));
+        }
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let result = match db.as_ref() {
+            None => Err("the store is closed".to_owned()),
+            Some(db) => {
+                let mut batch = WriteBatch::default();
+                build(db, &mut batch).and_then(|durable| {
+                    let mut options = self.options.write_options();
+                    options.set_sync(durable && self.options.fsync);
+                    db.write_opt(batch, &options).map_err(|error| error.to_string())
+                })
+            }
+        };
+        result.map_err(|reason| {
+            let reason: Arc<str> = reason.into();
+            tracing::error!(%reason, "a write failed: the store takes no writes until it is resumed");
+            let mut failsafe = lock(&self.failsafe);
+            StorageError::Failsafe(failsafe.get_or_insert(reason).clone())
+        })
+    }
+}
+
+impl Storage for RocksStore {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    fn state(&self, partition: PartitionId) -> PartitionState {
+        match &self.judged()[usize::from(partition.0)] {
+            PartitionState::Sound(_) => PartitionState::Sound(lock(&self.committed)[usize::from(partition.0)]),
+            quarantined => quarantined.clone(),
+        }
+    }
+
+    fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
+        let partition = self.partition_of(document)?;
+        self.read(|db| op_id::lookup(db, partition, document, ops))
+    }
+
+    fn write(&self, frames: &[Frame]) -> Result<(), StorageError> {
+        for frame in frames {
+            self.check_sound(frame.header().partition)?;
+        }
+        self.write_batch(|db, batch| {
+            for frame in frames {
+                entry::put(db, batch, frame);
+                by_doc::put(db, batch, frame).map_err(|error| error.to_string())?;
+                op_id::put(db, batch, frame).map_err(|error| error.to_string())?;
+            }
+            Ok(true)
+        })?;
+        let mut committed = lock(&self.committed);
+        for frame in frames {
+            let header = frame.header();
+            committed[usize::from(header.partition.0)] = Tail {
+                offset: header.last(),
+                chain: header.chain_after,
+                epoch: header.epoch,
+            };
+        }
+        Ok(())
+    }
+
+    fn frames(&self, partition: PartitionId, from: Offset, max_bytes: usize) -> Result<Vec<Frame>, StorageError> {
+        self.check_sound(partition)?;
+        self.read(|db| {
+            let mut frames = Vec::new();
+            let mut bytes = 0;
+            for frame in entry::from(db, partition, from)? {
+                let frame = frame?;
+                if frame.header().last() < from {
+                    continue;
+                }
+                bytes += frame.bytes().len();
+                frames.push(frame);
+                if bytes >= max_bytes {
+                    break;
+                }
+            }
+            Ok(frames)
+        })
+    }
+
+    fn document_entries(
+        &self,
+        document: &DocumentId,
+        after: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let partition = self.partition_of(document)?;
+        self.read(|db| by_doc::entries(db, partition, document, after, max_bytes))
+    }
+
+    fn document_tail(&self, document: &DocumentId) -> Result<Option<Offset>, StorageError> {
+        let partition = self.partition_of(document)?;
+        self.read(|db| by_doc::tail(db, partition, document))
+    }
+
+    fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
+        self.read(|db| by_doc::documents(db, self.partitions, after, limit))
+    }
+
+    fn put_snapshot(&self, document: &DocumentId, snapshot: &Snapshot) -> Result<(), StorageError> {
+        let partition = self.partition_of(document)?;
+        self.write_batch(|db, batch| {
+            snapshot::put(db, batch, partition, document, snapshot);
+            Ok(false)
+        })
+    }
+
+    fn snapshot(&self, document: &DocumentId) -> Result<Option<Snapshot>, StorageError> {
+        let partition = self.partition_of(document)?;
+        self.read(|db| snapshot::newest(db, partition, document))
+    }
+
+    fn failsafe(&self) -> Option<Arc<str>> {
+        lock(&self.failsafe).clone()
+    }
+
+    fn resume(&self) -> Result<(), StorageError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // RocksDB's lock on the directory has to be given up first.
+        *db = None;
+        let Opened {
+            db: reopened,
+            states,
+            tails,
+            witness,
+            ..
+        } = recovery::open(&self.options).map_err(|error| {
+            let reason: Arc<str> = error.to_string().into();
+            *lock(&self.failsafe) = Some(reason.clone());
+            StorageError::Failsafe(reason)
+        })?;
+        *db = Some(reopened);
+        *self.judged.write().unwrap_or_else(PoisonError::into_inner) = states;
+        *lock(&self.committed) = tails;
+        *lock(&self.witness) = witness;
+        *lock(&self.failsafe) = None;
+        Ok(())
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<Verified, StorageError> {
+        let mut verified = Verified::default();
+        for partition in (0..self.partitions).map(PartitionId) {
+            let tail = lock(&self.committed)[usize::from(partition.0)];
+            let checked = self.read(|db| Ok(verify::partition(db, partition, tail, &mut verified, progress)))?;
+            let known = match &self.judged()[usize::from(partition.0)] {
+                PartitionState::Sound(_) => None,
+                PartitionState::Quarantined(damage) => Some(damage.clone()),
+            };
+            if let Some(damage) = known.or(checked.err()) {
+                verified.damage.push((partition, damage));
+            }
+        }
+        Ok(verified)
+    }
+
+    fn witness(&self) -> Result<(), StorageError> {
+        let tails = lock(&self.committed).clone();
+        lock(&self.witness).note(&tails).map_err(|error| {
+            let reason: Arc<str> = format!("the witness cannot be written: {error}").into();
+            tracing::error!(%reason, "the store takes no writes until it is resumed");
+            StorageError::Failsafe(lock(&self.failsafe).get_or_insert(reason).clone())
+        })
+    }
+}
+
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        if let Err(error) = self.witness() {
+            tracing::error!(%error, "the witness could not be brought up to date at the end");
+        }
+    }
+}

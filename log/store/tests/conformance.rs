@@ -1,0 +1,18 @@
+//! The suite of `log/core` on RocksDB.
+
+use std::sync::Mutex;
+
+use aetherflow_log_core::conformance;
+use aetherflow_log_store::{RocksStore, StoreOptions};
+
+#[test]
+fn it_conforms() {
+    let dirs = Mutex::new(Vec::new());
+    conformance::check(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::new(dir.path());
+        options.partitions = 4;
+        dirs.lock().unwrap().push(dir);
+        RocksStore::open(options).unwrap()
+    });
+}

@@ -1,0 +1,24 @@
+//! Identifiers, limits, log records and wire formats of AetherFlow.
+//!
+//! Owns: every byte layout that leaves a process (except Quantum's), and the types and traits at which services meet.
+//! Nothing here does I/O, reads a clock or draws randomness.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`id`] | newtypes for every identifier and position |
+//! | [`limits`] | the bounds on everything that comes from outside |
+//! | [`record`] | the log: entries, frames, the hash chain |
+//! | [`repo`] | the automerge-repo protocol, version "1", in CBOR |
+//! | [`native`] | the native protocol `aether/1`, in protobuf |
+//! | [`close`] | why a connection was closed, as WebSocket close codes |
+//! | [`access`] | who may do what: the stage between decoding and appending |
+//! | [`documents`] | what a gateway asks of whoever materializes documents |
+
+pub mod access;
+pub mod close;
+pub mod documents;
+pub mod id;
+pub mod limits;
+pub mod native;
+pub mod record;
+pub mod repo;

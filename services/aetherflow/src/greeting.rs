@@ -1,0 +1,106 @@
+//! What `aetherflow dev` says when it has started.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
+
+/// Where everything is.
+pub(crate) struct Greeting<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin_address: SocketAddr,
+    pub(crate) data_dir: &'a Path,
+}
+
+impl Greeting<'_> {
+    /// Prints it on standard output.
+    pub(crate) fn print(&self) {
+        let mut out = io::stdout().lock();
+        let coloured = out.is_terminal();
+        // A closed standard output is no reason to stop.
+        let _ = out.write_all(self.text(coloured).as_bytes());
+        let _ = out.flush();
+    }
+
+    fn text(&self, coloured: bool) -> String {
+        let paint = |code: &str, text: &str| {
+            if coloured {
+                format!("\x1b[{code}m{text}\x1b[0m")
+            } else {
+                text.to_owned()
+            }
+        };
+        let (public, admin) = (reachable(self.address), reachable(self.admin_address));
+        let rows = [
+            ("WebSocket", format!("ws://{public}"), "for automerge-repo clients"),
+            ("Console", format!("http://{public}/"), ""),
+            ("API", format!("http://{public}/v1/documents"), ""),
+            ("Metrics", format!("http://{admin}/metrics"), ""),
+            ("Data", self.data_dir.display().to_string(), "edits are fsynced before they are acknowledged"),
+        ];
+        let title = format!("AetherFlow {}", env!("CARGO_PKG_VERSION"));
+        let mut text = format!("\n  {}  development\n\n", paint("1;36", &title));
+        for (name, value, note) in rows {
+            let note = if note.is_empty() { String::new() } else { format!("  ({note})") };
+            let _ = writeln!(text, "  {name:<11}{}{}", paint("1", &value), paint("2", &note));
+        }
+        let warning = "NO AUTHENTICATION. Whoever reaches these addresses can read and change everything.";
+        let _ = writeln!(text, "\n  {}", paint("1;33", warning));
+        if !self.address.ip().is_loopback() {
+            let exposed = format!("{} IS REACHABLE FROM OTHER MACHINES.", self.address);
+            let _ = writeln!(text, "  {}", paint("1;31", &exposed));
+        }
+        text.push_str("  Stop with Ctrl-C.\n\n");
+        text
+    }
+}
+
+/// An address that a browser on this machine can open: "all addresses" is none.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(address: &str) -> String {
+        let greeting = Greeting {
+            address: address.parse().unwrap(),
+            admin_address: "127.0.0.1:7402".parse().unwrap(),
+            data_dir: Path::new("/data"),
+        };
+        greeting.text(false)
+    }
+
+    #[test]
+    fn it_says_where_everything_is_and_that_nothing_is_protected() {
+        let text = text("127.0.0.1:7400");
+        for part in [
+            "ws://127.0.0.1:7400",
+            "http://127.0.0.1:7400/v1/documents",
+            "http://127.0.0.1:7402/metrics",
+            "/data",
+            "fsynced",
+            "NO AUTHENTICATION",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!text.contains("REACHABLE"));
+    }
+
+    #[test]
+    fn a_server_that_others_can_reach_says_so() {
+        for address in ["0.0.0.0:7400", "[::]:7400"] {
+            let text = text(address);
+            assert!(text.contains("REACHABLE") && !text.contains(&format!("ws://{address}")), "{text}");
+        }
+    }
+}

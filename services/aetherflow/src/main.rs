@@ -1,0 +1,62 @@
+//! The AetherFlow server.
+//!
+//! Owns: the command line, the configuration tree, and the wiring of what other crates provide. Nothing else.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `cli` | the command line |
+//! | `config` | the configuration tree |
+//! | `wire` | from a configuration to a running server, and to its end |
+//! | `backend` | log and documents |
+//! | `figures` | what `/metrics` says of log and documents |
+//! | `console` | the console's files, as the gateway wants them |
+//! | `greeting` | what `aetherflow dev` says when it has started |
+
+mod backend;
+mod cli;
+mod config;
+mod console;
+mod figures;
+mod greeting;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Command},
+    wire::Mode,
+};
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aetherflow: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    if matches!(cli.command, Some(Command::Version)) {
+        println!("aetherflow {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    let config = config::load(&cli.sources(), std::env::vars())?;
+    if cli.dump_config {
+        print!("{}", aetherflow_runtime::config::dump(&config)?);
+        return Ok(());
+    }
+    let mode = match cli.command {
+        Some(Command::Dev) => Mode::Dev,
+        Some(Command::Serve) => Mode::Serve,
+        Some(Command::Version) | None => anyhow::bail!("say what to do: `aetherflow dev` or `aetherflow serve`"),
+    };
+    config.logs.install()?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(wire::run(config, mode))
+}

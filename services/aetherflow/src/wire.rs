@@ -1,0 +1,113 @@
+//! From a configuration to a running server, and to its end.
+//!
+//! The order is that of the layers: log, documents, gateway. The end comes in the opposite order: the gateway stops
+//! accepting and lets connections finish, then documents and log are closed.
+
+use std::sync::Arc;
+
+use aetherflow_gateway::{Gateway, Parts};
+use aetherflow_runtime::{
+    health::Health,
+    metrics::Metrics,
+    process::{ProcessFigures, raise_open_files},
+    shutdown::Shutdown,
+};
+use aetherflow_schema::access::{Access, OpenAccess};
+
+use crate::{
+    backend,
+    config::{AccessOptions, Config},
+    console::Console,
+    greeting::Greeting,
+};
+
+/// How to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Without authentication, and saying so.
+    Dev,
+    /// Not without authentication, unless told to.
+    Serve,
+}
+
+/// Runs a server until it is told to stop.
+pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+    let access = access(&config.access, mode)?;
+    match raise_open_files() {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
+    }
+    let shutdown = Shutdown::new(&config.shutdown);
+    shutdown.on_signals()?;
+    let health = Health::default();
+    let metrics = Metrics::default();
+    metrics.register("process", |registry| {
+        registry.register_collector(Box::new(ProcessFigures::default()));
+    });
+
+    let backend = backend::open(&config, &health, &metrics).await?;
+    let gateway = Gateway::start(Parts {
+        options: config.gateway(),
+        documents: backend.documents.clone(),
+        access,
+        admin: backend.admin.clone(),
+        assets: Arc::new(Console),
+        health,
+        metrics,
+        shutdown,
+        store: backend.store,
+    })
+    .await?;
+    announce(&config, mode, &gateway);
+
+    let unfinished = gateway.stopped().await;
+    if unfinished > 0 {
+        tracing::warn!(connections = unfinished, "did not finish in time");
+    }
+    backend.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Who decides what is allowed. There is no authentication yet, so either everybody may do everything or nobody may.
+fn access(options: &AccessOptions, mode: Mode) -> anyhow::Result<Arc<dyn Access>> {
+    anyhow::ensure!(
+        mode == Mode::Dev || options.anonymous,
+        "no authentication is configured, so everybody could read and change everything. To serve nevertheless, set \
+         `access.anonymous = true` (or AETHERFLOW_ACCESS__ANONYMOUS=true); for development, use `aetherflow dev`"
+    );
+    Ok(Arc::new(OpenAccess))
+}
+
+fn announce(config: &Config, mode: Mode, gateway: &Gateway) {
+    tracing::info!(
+        address = %gateway.address(),
+        admin_address = %gateway.admin_address(),
+        peer = %gateway.peer(),
+        data_dir = %config.data_dir.display(),
+        "serving"
+    );
+    tracing::warn!("no authentication: whoever reaches this server can read and change everything");
+    if mode == Mode::Dev {
+        let greeting = Greeting {
+            address: gateway.address(),
+            admin_address: gateway.admin_address(),
+            data_dir: &config.data_dir,
+        };
+        greeting.print();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_explicit_word_serves_without_authentication() {
+        let silent = AccessOptions::default();
+        assert!(access(&silent, Mode::Dev).is_ok());
+        let refusal = access(&silent, Mode::Serve).err().unwrap().to_string();
+        assert!(refusal.contains("access.anonymous = true"), "{refusal}");
+        assert!(access(&AccessOptions { anonymous: true }, Mode::Serve).is_ok());
+    }
+}

@@ -1,0 +1,28 @@
+import { type AutomergeUrl, isValidAutomergeUrl, parseAutomergeUrl, stringifyAutomergeUrl } from "@automerge/automerge-repo/slim";
+
+/** What the part of the page's address behind `#` asks for. */
+export type Link = { kind: "none" } | { kind: "document"; url: AutomergeUrl } | { kind: "invalid"; text: string };
+
+export function parseLink(hash: string): Link {
+  const text = decoded(hash.replace(/^#/, "")).trim();
+  if (text === "") return { kind: "none" };
+  const url = text.startsWith("automerge:") ? text : `automerge:${text}`;
+  if (!isValidAutomergeUrl(url)) return { kind: "invalid", text };
+  // A link may point at a moment of the document (heads after another `#`); the page always opens its present.
+  return { kind: "document", url: stringifyAutomergeUrl({ documentId: parseAutomergeUrl(url).documentId }) };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+export function linkTo(url: AutomergeUrl): string {
+  const address = new URL(location.href);
+  address.search = "";
+  address.hash = url;
+  return address.href;
+}

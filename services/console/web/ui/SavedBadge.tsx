@@ -1,0 +1,31 @@
+import type { Phase } from "../sync/connection";
+import type { Durability, Saved } from "../sync/durability";
+import type { Repository } from "../sync/repository";
+import { CheckIcon, CloudOffIcon } from "./icons";
+import { describe, explain } from "./savedWords";
+
+type Props = { durability: Durability; repository: Repository };
+
+/** The state of the connection and of the newest edits, in one place and few words. */
+export function SavedBadge({ durability, repository: { connection, keepsEdits } }: Props) {
+  const saved = durability.saved.value;
+  const phase = connection.phase.value;
+  return (
+    <div class="saved" data-saved={saved.kind} data-phase={phase}>
+      <span class="saved-icon">{iconFor(saved, phase)}</span>
+      <span class="saved-text" title={explain(saved, keepsEdits)}>
+        {describe(saved, phase)}
+      </span>
+      {phase === "offline" && (
+        <button type="button" class="saved-retry" onClick={() => connection.retry()}>
+          Retry now
+        </button>
+      )}
+    </div>
+  );
+}
+
+function iconFor(saved: Saved, phase: Phase) {
+  if (phase === "offline") return <CloudOffIcon />;
+  return saved.kind === "saved" ? <CheckIcon /> : <i class="pulse" />;
+}

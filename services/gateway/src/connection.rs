@@ -1,0 +1,390 @@
+//! One WebSocket connection's task: waits for its socket, its queue, its documents and its timer, and carries what they
+//! give from one to the other. What a frame means is decided in `repo_session`.
+//!
+//! Invariants: nothing is awaited but [`Connection::poll_event`], so that nothing holds up anything else; reading pauses
+//! while frames wait for their documents, writing and pinging do not; a peer is given up when nothing was heard of it
+//! from one ping to the next, unless it was this side that did not listen, or a long write makes progress.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io::{self, ErrorKind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use aetherflow_schema::{
+    access::{Grant, Operation},
+    close::CloseCode,
+    documents::SyncFrame,
+    repo::Message,
+};
+use bytes::Bytes;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
+
+use crate::{
+    close::Close,
+    metrics::{Ignored, Kind},
+    outbound::{Ending, Outbound},
+    repo_session::{Action, RepoSession},
+    sessions::{Done, Sessions},
+    shared::Shared,
+    websocket::{Decoder, Frame, Incoming},
+    writer::Writer,
+};
+
+/// What is read at once. One buffer for each thread, as connections hold none.
+const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// Why the task goes on.
+enum Event {
+    Timer,
+    Ending(Ending),
+    Batch,
+    Writable,
+    Done(Done),
+    Readable,
+}
+
+/// Where the connection stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Frames are exchanged.
+    Open,
+    /// The server stops: what was received is handed over, what is queued is written, then it is closed.
+    Finishing(Close),
+    /// A close frame is the last thing to be written; then the peer's is waited for, for a while.
+    Closing { answered: bool },
+    /// It is over.
+    Over,
+}
+
+/// A connection.
+struct Connection {
+    shared: Arc<Shared>,
+    outbound: Arc<Outbound>,
+    stream: TcpStream,
+    decoder: Decoder,
+    writer: Writer,
+    repo: RepoSession,
+    sessions: Sessions,
+    timer: Pin<Box<Sleep>>,
+    phase: Phase,
+    /// Something was heard since the last ping.
+    heard: bool,
+    /// Whether the socket is asked for more to read before the queue is asked for more to write.
+    reads_first: bool,
+}
+
+/// Serves a WebSocket connection to its end. `early` is what the peer sent right behind its request.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, early: Bytes) {
+    let mut connection = Connection::new(shared, stream);
+    connection.shared.metrics.websockets.inc();
+    if let Err(close) = connection.take(&early) {
+        connection.close(close);
+    }
+    while connection.phase != Phase::Over {
+        let event = poll_fn(|context| connection.poll_event(context)).await;
+        connection.handle(event);
+    }
+}
+
+impl Connection {
+    fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
+        let limits = &shared.options.limits;
+        let outbound = Arc::new(Outbound::new(
+            shared.next_connection(),
+            shared.identity.peer.clone(),
+            limits.queue_bytes,
+            shared.metrics.clone(),
+        ));
+        shared.peers.add(&outbound);
+        let sessions = Sessions::new(shared.clone(), outbound.clone(), shared.anonymous_author());
+        Self {
+            stream,
+            decoder: Decoder::new(limits.frame_bytes),
+            writer: Writer::default(),
+            repo: RepoSession::new(limits.pre_join_frames, limits.ephemeral_bytes),
+            sessions,
+            timer: Box::pin(sleep(shared.options.timeouts.join())),
+            phase: Phase::Open,
+            heard: true,
+            reads_first: true,
+            shared,
+            outbound,
+        }
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if self.timer.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Event::Timer);
+        }
+        if let Poll::Ready(done) = self.sessions.poll_done(context) {
+            return Poll::Ready(Event::Done(done));
+        }
+        self.reads_first = !self.reads_first;
+        if self.reads_first && self.poll_readable(context).is_ready() {
+            return Poll::Ready(Event::Readable);
+        }
+        if let Poll::Ready(event) = self.poll_writing(context) {
+            return Poll::Ready(event);
+        }
+        if !self.reads_first && self.poll_readable(context).is_ready() {
+            return Poll::Ready(Event::Readable);
+        }
+        Poll::Pending
+    }
+
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        let reads = match self.phase {
+            Phase::Open => self.sessions.has_room(),
+            Phase::Closing { .. } => true,
+            Phase::Finishing(_) | Phase::Over => false,
+        };
+        if reads {
+            self.stream.poll_read_ready(context).map(drop)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn poll_writing(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let hungry = self.writer.is_empty();
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            match self.outbound.poll_take(hungry, self.writer.batch(), context) {
+                Poll::Ready(Some(ending)) => return Poll::Ready(Event::Ending(ending)),
+                Poll::Ready(None) => return Poll::Ready(Event::Batch),
+                Poll::Pending => {}
+            }
+        }
+        if hungry {
+            return Poll::Pending;
+        }
+        self.stream.poll_write_ready(context).map(|_| Event::Writable)
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Timer => self.on_timer(),
+            Event::Ending(Ending::Now(close)) => self.close(close),
+            Event::Ending(Ending::Finish(close)) => self.finish(close),
+            Event::Batch | Event::Writable => self.write(),
+            Event::Readable => self.read(),
+            Event::Done(done) => {
+                if let Err(close) = self.sessions.on_done(done) {
+                    self.close(close);
+                }
+            }
+        }
+        if let Phase::Finishing(close) = &self.phase
+            && self.sessions.is_idle()
+            && self.writer.is_empty()
+            && self.outbound.is_empty()
+        {
+            let close = close.clone();
+            self.close(close);
+        }
+    }
+
+    /// Reads once, and acts on every message that is complete.
+    fn read(&mut self) {
+        let result = READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+            Ok(0) => Err(io::Error::from(ErrorKind::UnexpectedEof)),
+            Ok(n) => Ok(self.take(&buffer[..n])),
+            Err(error) => Err(error),
+        });
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(close)) => self.close(close),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => self.lost(&error),
+        }
+    }
+
+    /// Acts on bytes from the peer.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), Close> {
+        self.heard = true;
+        if matches!(self.phase, Phase::Closing { answered: true } | Phase::Over) {
+            return Ok(());
+        }
+        while let Some(incoming) = self.decoder.feed(&mut bytes)? {
+            match incoming {
+                Incoming::Close(code) => {
+                    self.on_close(code);
+                    return Ok(());
+                }
+                _ if matches!(self.phase, Phase::Closing { .. }) => {}
+                Incoming::Ping(content) => self.writer.pong(content),
+                Incoming::Pong => {}
+                Incoming::Message(frame) => self.on_frame(&frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, frame: &Bytes) -> Result<(), Close> {
+        let (kind, action) = self.repo.handle(&self.shared.identity, frame);
+        self.shared.metrics.received(kind, frame.len());
+        match action {
+            Action::Document {
+                document,
+                request,
+                data: message,
+            } => self.sessions.submit(document, SyncFrame { request, message }),
+            Action::Forward(message) => {
+                self.forward(&message);
+                Ok(())
+            }
+            Action::Join { peer, storage, reply } => {
+                tracing::debug!(connection = %self.outbound.id(), %peer, "joined");
+                self.outbound.joined(peer.clone());
+                self.sessions.set_storage(storage);
+                self.outbound.push(Kind::Peer, reply);
+                self.shared.peers.join(peer, &self.outbound);
+                self.shared.metrics.joined.inc();
+                self.set_timer(self.shared.options.timeouts.keepalive());
+                Ok(())
+            }
+            Action::Subscribe { add, remove } => {
+                let (added, complete) = self.outbound.subscribe(add, &remove);
+                if !complete {
+                    self.shared.metrics.ignored(Ignored::Subscriptions);
+                }
+                self.sessions.announce(&added);
+                Ok(())
+            }
+            Action::Ignore(reason) => {
+                self.shared.metrics.ignored(reason);
+                Ok(())
+            }
+            Action::Refuse { reply, close } => {
+                self.shared.metrics.sent(Kind::Error, reply.len());
+                self.close_after(Some(Frame::binary(reply)), close);
+                Ok(())
+            }
+            Action::Close(close) => Err(close),
+        }
+    }
+
+    fn forward(&self, message: &Message<'_>) {
+        let Some(document) = message.document() else { return };
+        match Grant::check(&*self.shared.access, self.sessions.author(), Operation::Read, document) {
+            Ok(_) => {
+                self.shared.ephemera.forward(message, self.outbound.id());
+            }
+            Err(_) => self.shared.metrics.ignored(Ignored::EphemeralAccess),
+        }
+    }
+
+    fn write(&mut self) {
+        match self.writer.write(&self.stream) {
+            Ok(written) => {
+                self.shared.metrics.socket_writes.inc();
+                let all = self.writer.is_empty();
+                self.outbound.written(written, all);
+                // Bytes that the system takes while others wait mean that the peer acknowledged earlier ones.
+                self.heard |= written > 0 && !all;
+                if all && self.phase == (Phase::Closing { answered: true }) {
+                    self.phase = Phase::Over;
+                }
+            }
+            Err(error) => self.lost(&error),
+        }
+    }
+
+    fn on_timer(&mut self) {
+        let keepalive = self.shared.options.timeouts.keepalive();
+        match &self.phase {
+            Phase::Closing { .. } | Phase::Over => self.phase = Phase::Over,
+            _ if self.repo.peer().is_none() => self.close(Close::plain(CloseCode::JoinTimeout)),
+            phase => {
+                let listened = *phase == Phase::Open && self.sessions.has_room();
+                if listened && !self.heard {
+                    self.close(Close::plain(CloseCode::KeepAliveTimeout));
+                } else {
+                    self.heard = false;
+                    self.writer.ping();
+                    self.set_timer(keepalive);
+                }
+            }
+        }
+    }
+
+    /// The peer closes, or answers that this side does.
+    fn on_close(&mut self, code: Option<u16>) {
+        if matches!(self.phase, Phase::Closing { .. }) && self.writer.is_empty() {
+            self.phase = Phase::Over;
+            return;
+        }
+        tracing::debug!(connection = %self.outbound.id(), ?code, "closed by the peer");
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            self.outbound.over();
+            self.writer.end_with(Frame::close_reply(code));
+            self.set_timer(self.shared.options.timeouts.close());
+        }
+        self.phase = Phase::Closing { answered: true };
+    }
+
+    /// The server stops.
+    fn finish(&mut self, close: Close) {
+        if self.phase == Phase::Open {
+            self.read();
+            // Reading may have ended it.
+            if self.phase == Phase::Open {
+                self.phase = Phase::Finishing(close);
+            }
+        }
+    }
+
+    /// Closes from this side.
+    fn close(&mut self, close: Close) {
+        self.close_after(None, close);
+    }
+
+    fn close_after(&mut self, message: Option<Frame>, close: Close) {
+        if matches!(self.phase, Phase::Closing { .. } | Phase::Over) {
+            return;
+        }
+        tracing::debug!(connection = %self.outbound.id(), code = close.code.code(), reason = %close.text, "closing");
+        self.shared.metrics.closed(close.code);
+        self.outbound.over();
+        let last = Frame::close(&close);
+        match message {
+            Some(message) => {
+                self.writer.end_with(message);
+                self.writer.push(last);
+            }
+            None => self.writer.end_with(last),
+        }
+        self.phase = Phase::Closing { answered: false };
+        self.set_timer(self.shared.options.timeouts.close());
+        self.write();
+    }
+
+    fn lost(&mut self, error: &io::Error) {
+        if error.kind() != ErrorKind::UnexpectedEof || self.phase == Phase::Open {
+            tracing::debug!(connection = %self.outbound.id(), %error, "lost");
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn set_timer(&mut self, after: std::time::Duration) {
+        self.timer.as_mut().reset(Instant::now() + after);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.outbound.over();
+        self.shared.peers.remove(&self.outbound, self.repo.peer());
+        self.shared.metrics.websockets.dec();
+    }
+}

@@ -1,0 +1,191 @@
+//! Ephemeral messages: from one peer to all others who have the document open, at once and never stored.
+//!
+//! They do not pass through documents. A sender's messages are forwarded by the task that reads its socket, in the order
+//! in which they came, over all documents: receivers drop a message whose `count` is not higher than the last one they
+//! saw of its author's session, whatever document that was about.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use aetherflow_schema::{
+    id::{ConnectionId, DocumentId},
+    repo::{FanOut, Message},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::outbound::Outbound;
+
+/// Parts of the index, so that connections that come and go do not wait for each other.
+const SHARDS: usize = 16;
+
+type Readers = HashMap<ConnectionId, Arc<Outbound>>;
+type Shard = RwLock<HashMap<DocumentId, Readers>>;
+
+/// Who has which document open.
+#[derive(Default)]
+pub(crate) struct Ephemera {
+    shards: [Shard; SHARDS],
+    hasher: RandomState,
+}
+
+impl Ephemera {
+    /// A connection opened a document.
+    pub(crate) fn join(&self, document: &DocumentId, outbound: &Arc<Outbound>) {
+        self.write(document)
+            .entry(document.clone())
+            .or_default()
+            .insert(outbound.id(), outbound.clone());
+    }
+
+    /// A connection closed a document.
+    pub(crate) fn leave(&self, document: &DocumentId, connection: ConnectionId) {
+        if let Entry::Occupied(mut readers) = self.write(document).entry(document.clone()) {
+            readers.get_mut().remove(&connection);
+            if readers.get().is_empty() {
+                readers.remove();
+            }
+        }
+    }
+
+    /// Passes a message on to everybody who has its document open, except its author. To how many.
+    pub(crate) fn forward(&self, message: &Message<'_>, author: ConnectionId) -> usize {
+        let Some(document) = message.document() else { return 0 };
+        let shard = self.read(document);
+        let others = shard
+            .get(document)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .filter(|reader| reader.id() != author);
+        let mut count = 0;
+        let mut shared = None;
+        for reader in others {
+            let frame = shared.get_or_insert_with(|| FanOut::new(message)).frame(reader.peer());
+            reader.push_ephemeral(frame);
+            count += 1;
+        }
+        count
+    }
+
+    fn read(&self, document: &DocumentId) -> RwLockReadGuard<'_, HashMap<DocumentId, Readers>> {
+        self.shard(document).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, document: &DocumentId) -> RwLockWriteGuard<'_, HashMap<DocumentId, Readers>> {
+        self.shard(document).write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, document: &DocumentId) -> &Shard {
+        &self.shards[self.hasher.hash_one(document) as usize % SHARDS]
+    }
+}
+
+/// Whether `data` is one item of well-formed CBOR, not nested too deep. Stock receivers fail on anything else.
+///
+/// The schema's decoder checks what it skips, so the data is put where it will be skipped.
+pub(crate) fn is_cbor(data: &[u8]) -> bool {
+    /// A map of two entries: "type": "?", "data": what follows.
+    const FRONT: &[u8] = b"\xa2\x64type\x61?\x61-";
+    let mut frame = BytesMut::with_capacity(FRONT.len() + data.len());
+    frame.put_slice(FRONT);
+    frame.put_slice(data);
+    let frame: Bytes = frame.freeze();
+    Message::decode(&frame).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        task::{Context, Waker},
+    };
+
+    use aetherflow_runtime::metrics::Metrics;
+    use aetherflow_schema::id::PeerId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::metrics::GatewayMetrics;
+
+    fn reader(id: u64) -> Arc<Outbound> {
+        let metrics = Arc::new(GatewayMetrics::new(&Metrics::default()));
+        let outbound = Outbound::new(ConnectionId(id), PeerId("server".into()), 1000, metrics);
+        outbound.joined(PeerId(format!("peer {id}").into()));
+        Arc::new(outbound)
+    }
+
+    fn document(n: u128) -> DocumentId {
+        DocumentId::from_uuid(Uuid::from_u128(n))
+    }
+
+    fn message(document: DocumentId) -> Message<'static> {
+        Message::Ephemeral {
+            sender: "peer 1".into(),
+            target: "server".into(),
+            document,
+            session: "s".into(),
+            count: 9,
+            data: Bytes::from_static(&[0x01]),
+        }
+    }
+
+    fn received(reader: &Outbound) -> Vec<Bytes> {
+        let mut batch = VecDeque::new();
+        let _ = reader.poll_take(true, &mut batch, &Context::from_waker(Waker::noop()));
+        batch
+            .iter()
+            .map(|frame| Bytes::copy_from_slice(frame.parts().1))
+            .collect()
+    }
+
+    #[test]
+    fn a_message_reaches_the_others_of_its_document_and_nobody_else() {
+        let ephemera = Ephemera::default();
+        let readers = [1, 2, 3, 4].map(reader);
+        for reader in &readers[..3] {
+            ephemera.join(&document(1), reader);
+        }
+        ephemera.join(&document(2), &readers[3]);
+        ephemera.leave(&document(1), ConnectionId(3));
+        assert_eq!(ephemera.forward(&message(document(1)), ConnectionId(1)), 1);
+        let counts = readers.each_ref().map(|reader| received(reader).len());
+        assert_eq!(counts, [0, 1, 0, 0]);
+        ephemera.forward(&message(document(1)), ConnectionId(1));
+        let frame = received(&readers[1]).remove(0);
+        let mut expected = message(document(1));
+        if let Message::Ephemeral { target, .. } = &mut expected {
+            *target = "peer 2".into();
+        }
+        assert_eq!(Message::decode(&frame), Ok(expected));
+    }
+
+    #[test]
+    fn who_left_leaves_nothing_behind() {
+        let ephemera = Ephemera::default();
+        ephemera.join(&document(1), &reader(1));
+        ephemera.join(&document(1), &reader(1));
+        ephemera.leave(&document(1), ConnectionId(1));
+        ephemera.leave(&document(1), ConnectionId(1));
+        assert!(ephemera.read(&document(1)).is_empty());
+    }
+
+    #[test]
+    fn only_one_item_of_cbor_that_is_not_nested_too_deep_is_cbor() {
+        let nested = |depth: usize| [vec![0x81; depth], vec![0x01]].concat();
+        for good in [&[0x01][..], b"\xa1\x61x\xf7", b"\x9f\x01\xff", &nested(100)] {
+            assert!(is_cbor(good), "{good:x?}");
+        }
+        for bad in [
+            &[][..],
+            &[0x01, 0x01],
+            &[0x82, 0x01],
+            &[0xff],
+            &[0x1c],
+            &nested(100_000),
+        ] {
+            assert!(!is_cbor(bad), "{:x?}", &bad[..bad.len().min(9)]);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Bodies, up to a limit.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{HeaderMap, StatusCode, body::Body as _, header::CONTENT_TYPE};
+use serde_json::Value;
+
+use super::problem::Problem;
+
+/// The whole body.
+pub(super) async fn bytes(body: Body, limit: usize, key: &str) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large").detail(format!("more than {limit} bytes (`{key}`)"))
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(Problem::bad_request(
+            "body",
+            format!("the body cannot be read: {error}"),
+        )),
+    }
+}
+
+/// A JSON object, or nothing.
+pub(super) fn json_object(headers: &HeaderMap, body: &Bytes) -> Result<Option<Value>, Problem> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    expect(headers, &["application/json"])?;
+    match serde_json::from_slice(body) {
+        Ok(value @ Value::Object(_)) => Ok(Some(value)),
+        Ok(_) => Err(Problem::bad_request(
+            "json",
+            "the content of a document is a JSON object",
+        )),
+        Err(error) => Err(Problem::bad_request("json", format!("the body is not JSON: {error}"))),
+    }
+}
+
+/// The body must say that it is of one of these types.
+pub(super) fn expect(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = given.and_then(|value| value.split(';').next()).map(str::trim);
+    if essence.is_some_and(|essence| types.iter().any(|known| known.eq_ignore_ascii_case(essence))) {
+        return Ok(());
+    }
+    let detail = format!("send it with Content-Type: {}", types.join(" or "));
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type").detail(detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Result<Option<Value>, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
+        json_object(&headers, &Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn content_is_an_object_of_bounded_depth_or_nothing() {
+        assert_eq!(json(""), Ok(None));
+        assert!(json("{\"a\": [1]}").unwrap().is_some());
+        for wrong in ["[1]", "3", "{", "{}{}", &format!("{{\"a\":{}", "[".repeat(100_000))] {
+            assert!(json(wrong).is_err(), "{}", &wrong[..wrong.len().min(9)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused() {
+        assert!(bytes(Body::from(vec![0; 10]), 10, "limits.x").await.is_ok());
+        let problem = bytes(Body::from(vec![0; 11]), 10, "limits.x").await.unwrap_err();
+        assert!(format!("{problem:?}").contains("limits.x"));
+    }
+}

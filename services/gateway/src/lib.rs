@@ -1,0 +1,54 @@
+//! The gateway: WebSocket and HTTP in front of documents.
+//!
+//! Owns: listeners, connections and what is queued on them. Knows documents by the traits of `aetherflow-schema` only.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `listener` | accepts connections, within limits, and hands them to HTTP |
+//! | `upgrade` | turns an HTTP request into a WebSocket connection |
+//! | `websocket`, `writer` | frames on the wire |
+//! | `connection` | one connection's task: waits for socket, queue, documents and timer |
+//! | `repo_session` | what a frame of the automerge-repo protocol means; no I/O |
+//! | `sessions` | one connection's documents, and the frames waiting for them |
+//! | `outbound` | one connection's queue, filled by documents and other connections |
+//! | `ephemeral` | who has which document open; passing messages between them |
+//! | `peers` | connections, and who joined under which name |
+//! | `http` | the HTTP API, health, console, administration |
+//!
+//! Invariants:
+//! * Nothing waits for a client: a queue that reaches its bound ends the connection that does not read it.
+//! * Nothing is read from a client for which there is no room; what is queued for it is written meanwhile.
+//! * A connection that is idle holds a task, a socket and an entry in each table it is in, and no buffer.
+//! * No frame reaches a document before the access policy agreed to it.
+
+pub mod admin;
+pub mod assets;
+mod close;
+mod connection;
+mod ephemeral;
+pub mod error;
+mod http;
+mod listener;
+mod metrics;
+pub mod options;
+mod outbound;
+mod peers;
+mod repo_session;
+mod server;
+mod sessions;
+mod shared;
+mod upgrade;
+mod websocket;
+mod writer;
+
+pub use crate::{
+    error::StartError,
+    options::GatewayOptions,
+    server::{Gateway, Parts},
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex whose data is consistent between any two statements, so that a panic elsewhere does not spread.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

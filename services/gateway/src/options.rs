@@ -1,0 +1,208 @@
+//! What can be configured: sections `[limits]`, `[timeouts]` and `[http]`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use aetherflow_runtime::config::Invalid;
+use aetherflow_schema::limits;
+use serde::{Deserialize, Serialize};
+
+/// Options of a gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayOptions {
+    /// Where WebSocket, HTTP API and console are served; port 0 asks for a free one.
+    pub listen: SocketAddr,
+    /// Where metrics, health and administration are served.
+    pub admin_listen: SocketAddr,
+    /// Section `[limits]`.
+    pub limits: Limits,
+    /// Section `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// Section `[http]`.
+    pub http: HttpOptions,
+}
+
+/// Section `[limits]`: what clients may use up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Connections in all, default 50,000. More are refused unseen. Worst case: about 4 KiB each while idle, plus what
+    /// the system keeps for a socket, plus the queues below.
+    pub connections: usize,
+    /// Connections from one IPv4 address or IPv6 /64 network, default 1,024; 0 for no limit. More get status 429.
+    pub connections_per_address: usize,
+    /// Whether that counts for connections from this machine as well, default false: they are often a proxy's.
+    pub count_loopback: bool,
+    /// Bytes of one WebSocket message from a client, default 64 MiB. Worst case: twice that for every connection.
+    pub frame_bytes: usize,
+    /// Bytes queued for one client, default 16 MiB. A client that lets it fill is disconnected; one message larger than
+    /// this is still delivered when nothing else is queued.
+    pub queue_bytes: usize,
+    /// Bytes of one connection's frames that wait for their documents, default 1 MiB; nothing more is read meanwhile.
+    /// One frame more than that may wait.
+    pub waiting_bytes: usize,
+    /// Documents open on one connection, default 4,096. Worst case: about 1 KiB each here, and the documents themselves.
+    pub documents_per_connection: usize,
+    /// Frames ignored on a connection before it joined, default 16.
+    pub pre_join_frames: usize,
+    /// Bytes of one ephemeral message's data, default 256 KiB. Larger ones are dropped. Each is queued for every other
+    /// peer of the document.
+    pub ephemeral_bytes: usize,
+    /// Bytes of one change or imported file, default 64 MiB. Held in memory several times over while it is applied.
+    pub change_bytes: usize,
+    /// Bytes of a JSON body, default 16 MiB. Worst case: some ten times that in memory for every request.
+    pub json_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 50_000,
+            connections_per_address: 1024,
+            count_loopback: false,
+            frame_bytes: limits::CLIENT_FRAME_BYTES,
+            queue_bytes: 16 << 20,
+            waiting_bytes: 1 << 20,
+            documents_per_connection: 4096,
+            pre_join_frames: 16,
+            ephemeral_bytes: 256 << 10,
+            change_bytes: limits::ENTRY_PAYLOAD_BYTES,
+            json_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Section `[timeouts]`, all in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// Until the headers of a request are complete, default 10,000; also how long an idle HTTP connection is kept.
+    pub header_ms: u64,
+    /// Until a WebSocket client has joined, default 10,000.
+    pub join_ms: u64,
+    /// Between pings, default 5,000. A client of which nothing was heard from one ping to the next is disconnected.
+    /// Cost: one wake-up and one small packet per connection each time.
+    pub keepalive_ms: u64,
+    /// Until a client has answered a close, default 2,000.
+    pub close_ms: u64,
+    /// Until an HTTP request is answered, its body included, default 60,000.
+    pub request_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            header_ms: 10_000,
+            join_ms: 10_000,
+            keepalive_ms: 5_000,
+            close_ms: 2_000,
+            request_ms: 60_000,
+        }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn header(&self) -> Duration {
+        Duration::from_millis(self.header_ms)
+    }
+
+    pub(crate) fn join(&self) -> Duration {
+        Duration::from_millis(self.join_ms)
+    }
+
+    pub(crate) fn keepalive(&self) -> Duration {
+        Duration::from_millis(self.keepalive_ms)
+    }
+
+    pub(crate) fn close(&self) -> Duration {
+        Duration::from_millis(self.close_ms)
+    }
+
+    pub(crate) fn request(&self) -> Duration {
+        Duration::from_millis(self.request_ms)
+    }
+}
+
+/// Section `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpOptions {
+    /// Whether pages of other origins may read (`GET`), default true. They may never write through the HTTP API: a
+    /// request that changes something and names a foreign origin is refused.
+    pub cross_origin_reads: bool,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            cross_origin_reads: true,
+        }
+    }
+}
+
+impl Limits {
+    /// Notes what makes no sense.
+    pub fn validate(&self, invalid: &mut Invalid) {
+        const MOST_BYTES: usize = 4 << 30;
+        for (key, value, low) in [
+            ("limits.frame_bytes", self.frame_bytes, 1 << 10),
+            ("limits.queue_bytes", self.queue_bytes, 1 << 10),
+            ("limits.waiting_bytes", self.waiting_bytes, 1),
+            ("limits.ephemeral_bytes", self.ephemeral_bytes, 0),
+            ("limits.change_bytes", self.change_bytes, 1 << 10),
+            ("limits.json_bytes", self.json_bytes, 2),
+        ] {
+            invalid.unless_within(key, value, low, MOST_BYTES);
+        }
+        invalid.unless_within("limits.connections", self.connections, 1, 10_000_000);
+        invalid.unless_within(
+            "limits.documents_per_connection",
+            self.documents_per_connection,
+            1,
+            1_000_000,
+        );
+        invalid.unless_within("limits.pre_join_frames", self.pre_join_frames, 0, 1_000_000);
+    }
+}
+
+impl Timeouts {
+    /// Notes what makes no sense.
+    pub fn validate(&self, invalid: &mut Invalid) {
+        for (key, value) in [
+            ("timeouts.header_ms", self.header_ms),
+            ("timeouts.join_ms", self.join_ms),
+            ("timeouts.keepalive_ms", self.keepalive_ms),
+            ("timeouts.close_ms", self.close_ms),
+            ("timeouts.request_ms", self.request_ms),
+        ] {
+            invalid.unless_within(key, value, 1, 3_600_000);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_nonsense_is_named() {
+        let mut invalid = Invalid::default();
+        Limits::default().validate(&mut invalid);
+        Timeouts::default().validate(&mut invalid);
+        assert_eq!(invalid.clone().into_result(), Ok(()));
+        let limits = Limits {
+            connections: 0,
+            ..Limits::default()
+        };
+        let timeouts = Timeouts {
+            join_ms: 0,
+            ..Timeouts::default()
+        };
+        limits.validate(&mut invalid);
+        timeouts.validate(&mut invalid);
+        let text = invalid.to_string();
+        assert!(
+            text.contains("`limits.connections`") && text.contains("`timeouts.join_ms`"),
+            "{text}"
+        );
+    }
+}

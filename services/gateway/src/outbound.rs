@@ -1,0 +1,309 @@
+//! One connection's queue: filled by documents and by other connections, emptied by the connection's own task.
+//!
+//! Owns: frames that are not yet handed to the socket's writer, and how the connection is to end.
+//! Invariants: bounded by bytes, counting what the writer has not written yet; after the first reason to end nothing is
+//! queued any more; the task is woken once per batch, not once per frame.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, OnceLock},
+    task::{Context, Poll, Waker},
+};
+
+use aetherflow_schema::{
+    close::CloseCode,
+    documents::{PeerFrame, PeerSink},
+    id::{ConnectionId, PeerId, StorageId},
+    limits,
+    repo::{Message, RemoteHeads},
+};
+use bytes::Bytes;
+
+use crate::{
+    close::Close,
+    lock,
+    metrics::{GatewayMetrics, Kind},
+    websocket::Frame,
+};
+
+/// How a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// At once: what is queued is forgotten.
+    Now(Close),
+    /// After what was received is handed over and what is queued is written.
+    Finish(Close),
+}
+
+/// The queue.
+pub(crate) struct Outbound {
+    id: ConnectionId,
+    server: PeerId,
+    peer: OnceLock<PeerId>,
+    limit: usize,
+    metrics: Arc<GatewayMetrics>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Frame>,
+    /// Bytes of the frames queued.
+    queued: usize,
+    /// Bytes that the task took and has not written yet.
+    writing: usize,
+    ending: Option<Ending>,
+    /// The task knows how it ends, or is gone.
+    over: bool,
+    waker: Option<Waker>,
+    /// The task waits for frames, rather than just for an ending.
+    hungry: bool,
+    subscriptions: HashSet<StorageId>,
+}
+
+impl Outbound {
+    /// An empty queue of at most `limit` bytes.
+    pub(crate) fn new(id: ConnectionId, server: PeerId, limit: usize, metrics: Arc<GatewayMetrics>) -> Self {
+        Self {
+            id,
+            server,
+            peer: OnceLock::new(),
+            limit,
+            metrics,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whose queue it is.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// From now on frames are addressed to this peer.
+    pub(crate) fn joined(&self, peer: PeerId) {
+        let _ = self.peer.set(peer);
+    }
+
+    /// The peer's name, empty before it joined.
+    pub(crate) fn peer(&self) -> &str {
+        self.peer.get().map(|peer| &*peer.0).unwrap_or_default()
+    }
+
+    /// Queues a frame; `false` when the connection ends.
+    pub(crate) fn push(&self, kind: Kind, payload: Bytes) -> bool {
+        let bytes = payload.len();
+        let frame = Frame::binary(payload);
+        let mut state = lock(&self.state);
+        if state.over || state.ending.is_some() {
+            return false;
+        }
+        let held = state.queued + state.writing;
+        let fits = held == 0 || held + frame.len() <= self.limit;
+        let waker = if fits {
+            state.queued += frame.len();
+            state.queue.push_back(frame);
+            if state.hungry { state.waker.take() } else { None }
+        } else {
+            let detail = format_args!("{held} bytes are queued");
+            state.end(Ending::Now(Close::because(CloseCode::SlowReader, detail)))
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if fits {
+            self.metrics.sent(kind, bytes);
+        }
+        fits
+    }
+
+    /// Queues an ephemeral message unless the queue is half full.
+    pub(crate) fn push_ephemeral(&self, payload: Bytes) {
+        let held = {
+            let state = lock(&self.state);
+            state.queued + state.writing
+        };
+        if held + payload.len() > self.limit / 2 {
+            self.metrics.ephemera_dropped.inc();
+        } else if self.push(Kind::Ephemeral, payload) {
+            self.metrics.ephemera_forwarded.inc();
+        }
+    }
+
+    /// Queues what the server says to this peer.
+    pub(crate) fn push_message(&self, message: &Message<'_>) -> bool {
+        self.push(kind(message), message.encode())
+    }
+
+    /// The connection is to end. The first to say so decides how, except that "at once" overrules "after finishing".
+    pub(crate) fn end(&self, ending: Ending) {
+        let waker = lock(&self.state).end(ending);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// For the connection's task: how to end if that was decided, else frames into `batch` when `hungry`.
+    pub(crate) fn poll_take(
+        &self,
+        hungry: bool,
+        batch: &mut VecDeque<Frame>,
+        context: &Context<'_>,
+    ) -> Poll<Option<Ending>> {
+        let mut state = lock(&self.state);
+        if let Some(ending) = state.ending.take() {
+            state.over = matches!(ending, Ending::Now(_));
+            return Poll::Ready(Some(ending));
+        }
+        if hungry && !state.queue.is_empty() {
+            std::mem::swap(&mut state.queue, batch);
+            state.writing = std::mem::take(&mut state.queued);
+            return Poll::Ready(None);
+        }
+        state.hungry = hungry;
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
+            state.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// For the connection's task: so many bytes were written, or all that were taken.
+    pub(crate) fn written(&self, bytes: usize, all: bool) {
+        let mut state = lock(&self.state);
+        state.writing = if all { 0 } else { state.writing.saturating_sub(bytes) };
+    }
+
+    /// Whether nothing waits to be taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.state).queue.is_empty()
+    }
+
+    /// For the connection's task: nothing is queued any more, and what was is forgotten.
+    pub(crate) fn over(&self) {
+        let mut state = lock(&self.state);
+        state.over = true;
+        state.queue = VecDeque::new();
+        state.waker = None;
+    }
+
+    /// Changes whose heads the peer wants to hear of. Which were really added; `false` when some were too many.
+    pub(crate) fn subscribe(&self, add: Vec<StorageId>, remove: &[StorageId]) -> (Vec<StorageId>, bool) {
+        let mut state = lock(&self.state);
+        let known = &mut state.subscriptions;
+        remove.iter().for_each(|storage| {
+            known.remove(storage);
+        });
+        let mut complete = true;
+        let added = add
+            .into_iter()
+            .filter(|storage| {
+                let room = known.len() < limits::REMOTE_SUBSCRIPTIONS;
+                complete &= room || known.contains(storage);
+                room && known.insert(storage.clone())
+            })
+            .collect();
+        (added, complete)
+    }
+
+    /// All storages that the peer wants to hear of.
+    pub(crate) fn subscriptions(&self) -> Vec<StorageId> {
+        lock(&self.state).subscriptions.iter().cloned().collect()
+    }
+}
+
+impl State {
+    fn end(&mut self, ending: Ending) -> Option<Waker> {
+        let overrules = matches!((&self.ending, &ending), (Some(Ending::Finish(_)), Ending::Now(_)));
+        if self.over || (self.ending.is_some() && !overrules) {
+            return None;
+        }
+        if matches!(ending, Ending::Now(_)) {
+            self.queue = VecDeque::new();
+            self.queued = 0;
+        }
+        self.ending = Some(ending);
+        self.waker.take()
+    }
+}
+
+impl PeerSink for Outbound {
+    fn deliver(&self, frame: PeerFrame) -> bool {
+        let sender = (&*self.server.0).into();
+        let target = self.peer().into();
+        match frame {
+            PeerFrame::Sync { document, message } => self.push_message(&Message::Sync {
+                sender,
+                target,
+                document,
+                data: message,
+            }),
+            PeerFrame::Unavailable { document } => self.push_message(&Message::DocUnavailable {
+                sender,
+                target,
+                document,
+            }),
+            PeerFrame::RemoteHeads {
+                document,
+                storage,
+                heads,
+                timestamp_ms,
+            } => self.push_message(&Message::RemoteHeadsChanged {
+                sender,
+                target,
+                document,
+                new_heads: vec![(
+                    storage,
+                    RemoteHeads {
+                        heads: heads.to_vec(),
+                        timestamp_ms: timestamp_ms as f64,
+                    },
+                )],
+            }),
+            PeerFrame::Refused { document, reason } => {
+                let text = format!("edits of {} were refused and are not saved: {reason}", document.url());
+                self.push_message(&Message::Error {
+                    sender,
+                    target,
+                    message: text.into(),
+                })
+            }
+            PeerFrame::Malformed { document, reason } => {
+                let detail = format!("{reason} ({document})");
+                self.end(Ending::Now(Close::because(CloseCode::MalformedMessage, detail)));
+                false
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        let state = lock(&self.state);
+        !state.over && state.ending.is_none()
+    }
+
+    fn wants_heads_of(&self, storage: &StorageId) -> bool {
+        lock(&self.state).subscriptions.contains(storage)
+    }
+}
+
+/// What a message is, for counting.
+pub(crate) fn kind(message: &Message<'_>) -> Kind {
+    match message {
+        Message::Join { .. } => Kind::Join,
+        Message::Peer { .. } => Kind::Peer,
+        Message::Error { .. } => Kind::Error,
+        Message::Sync { .. } => Kind::Sync,
+        Message::Request { .. } => Kind::Request,
+        Message::DocUnavailable { .. } => Kind::Unavailable,
+        Message::Ephemeral { .. } => Kind::Ephemeral,
+        Message::RemoteSubscriptionChange { .. } => Kind::Subscription,
+        Message::RemoteHeadsChanged { .. } => Kind::RemoteHeads,
+        Message::Leave { .. } | Message::Unknown { .. } => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The connections there are, and who joined under which name.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use aetherflow_schema::{
+    close::CloseCode,
+    id::{ConnectionId, PeerId},
+};
+
+use crate::{
+    close::Close,
+    lock,
+    outbound::{Ending, Outbound},
+};
+
+/// All connections of a gateway.
+#[derive(Default)]
+pub(crate) struct Peers {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    connections: HashMap<ConnectionId, Arc<Outbound>>,
+    peers: HashMap<PeerId, ConnectionId>,
+    /// The server stops: how every connection ends, new ones too.
+    stopping: Option<Close>,
+}
+
+impl Peers {
+    /// Adds a connection. When the server is stopping already it is told so.
+    pub(crate) fn add(&self, outbound: &Arc<Outbound>) {
+        let mut inner = lock(&self.inner);
+        inner.connections.insert(outbound.id(), outbound.clone());
+        if let Some(close) = &inner.stopping {
+            outbound.end(Ending::Finish(close.clone()));
+        }
+    }
+
+    /// A connection joined under this name; an older one of the same name is closed.
+    pub(crate) fn join(&self, peer: PeerId, outbound: &Outbound) {
+        let mut inner = lock(&self.inner);
+        let older = inner.peers.insert(peer, outbound.id());
+        if let Some(older) = older.and_then(|id| inner.connections.get(&id)) {
+            older.end(Ending::Now(Close::plain(CloseCode::Replaced)));
+        }
+    }
+
+    /// A connection is gone; if it was replaced, the one that replaced it stays.
+    pub(crate) fn remove(&self, outbound: &Outbound, peer: Option<&PeerId>) {
+        let mut inner = lock(&self.inner);
+        inner.connections.remove(&outbound.id());
+        if let Some(peer) = peer
+            && inner.peers.get(peer) == Some(&outbound.id())
+        {
+            inner.peers.remove(peer);
+        }
+    }
+
+    /// Ends all connections, after finishing, and those still to come.
+    pub(crate) fn stop(&self, close: &Close) {
+        let mut inner = lock(&self.inner);
+        inner.stopping = Some(close.clone());
+        for outbound in inner.connections.values() {
+            outbound.end(Ending::Finish(close.clone()));
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.inner).connections.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        task::{Context, Poll, Waker},
+    };
+
+    use aetherflow_runtime::metrics::Metrics;
+
+    use super::*;
+    use crate::metrics::GatewayMetrics;
+
+    fn connection(id: u64) -> Arc<Outbound> {
+        let metrics = Arc::new(GatewayMetrics::new(&Metrics::default()));
+        Arc::new(Outbound::new(ConnectionId(id), PeerId("server".into()), 100, metrics))
+    }
+
+    fn ending(outbound: &Outbound) -> Option<CloseCode> {
+        match outbound.poll_take(true, &mut VecDeque::new(), &Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ending::Now(close) | Ending::Finish(close))) => Some(close.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_newest_connection_of_a_peer_stays_whenever_the_older_one_leaves() {
+        let peers = Peers::default();
+        let [old, new, newest] = [1, 2, 3].map(connection);
+        let name = PeerId("ada".into());
+        for outbound in [&old, &new] {
+            peers.add(outbound);
+            peers.join(name.clone(), outbound);
+        }
+        assert_eq!(ending(&old), Some(CloseCode::Replaced));
+        assert_eq!(ending(&new), None);
+        peers.remove(&old, Some(&name));
+        peers.add(&newest);
+        peers.join(name.clone(), &newest);
+        assert_eq!(ending(&new), Some(CloseCode::Replaced), "it was still known");
+        peers.remove(&new, Some(&name));
+        peers.remove(&newest, Some(&name));
+        assert_eq!(peers.len(), 0);
+        assert!(lock(&peers.inner).peers.is_empty());
+    }
+
+    #[test]
+    fn a_stop_reaches_those_who_are_there_and_those_who_come() {
+        let peers = Peers::default();
+        let [there, late] = [1, 2].map(connection);
+        peers.add(&there);
+        peers.stop(&Close::plain(CloseCode::GoingAway));
+        peers.add(&late);
+        assert_eq!(ending(&there), Some(CloseCode::GoingAway));
+        assert_eq!(ending(&late), Some(CloseCode::GoingAway));
+    }
+}

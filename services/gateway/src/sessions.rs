@@ -1,0 +1,320 @@
+//! One connection's documents, and the frames that wait for them.
+//!
+//! Owns: a session for each document the peer spoke about, and the calls to documents that are under way.
+//! Invariants: frames of one document are handed over in order, one at a time; a document that is slow, or being loaded,
+//! holds up no other; every frame is checked against the access policy when it is handed over; bytes that wait are
+//! bounded, since the connection reads only while [`Sessions::has_room`].
+//! On failure: the peer is told that its edits were refused, or the connection is closed so that it syncs again.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use aetherflow_schema::{
+    access::{Author, AuthorizedEdit, Grant, Operation},
+    close::CloseCode,
+    documents::{BoxFuture, DocumentError, Peer, PeerFrame, PeerSink, SyncFrame, SyncSession},
+    id::{DocumentId, StorageId},
+};
+use futures_util::{Stream, stream::FuturesUnordered};
+
+use crate::{close::Close, outbound::Outbound, shared::Shared};
+
+/// What a waiting frame costs beside its bytes.
+const FRAME_OVERHEAD: usize = 128;
+
+/// Calls that may be under way before nothing more is read.
+const CALLS: usize = 1024;
+
+/// One connection's documents.
+pub(crate) struct Sessions {
+    shared: Arc<Shared>,
+    outbound: Arc<Outbound>,
+    author: Author,
+    storage: Option<StorageId>,
+    documents: HashMap<DocumentId, Slot>,
+    calls: FuturesUnordered<BoxFuture<'static, Done>>,
+    waiting_bytes: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// `None` while it is being opened.
+    session: Option<Arc<dyn SyncSession>>,
+    /// A frame is being handed over, or the document is being opened.
+    busy: bool,
+    waiting: VecDeque<SyncFrame>,
+}
+
+/// A call that ended.
+pub(crate) struct Done {
+    document: DocumentId,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Opened(Result<Arc<dyn SyncSession>, DocumentError>),
+    Received {
+        request: bool,
+        result: Result<(), DocumentError>,
+    },
+    Announced,
+}
+
+impl Sessions {
+    /// No documents yet.
+    pub(crate) fn new(shared: Arc<Shared>, outbound: Arc<Outbound>, author: Author) -> Self {
+        Self {
+            shared,
+            outbound,
+            author,
+            storage: None,
+            documents: HashMap::new(),
+            calls: FuturesUnordered::new(),
+            waiting_bytes: 0,
+        }
+    }
+
+    /// The peer's storage, known since it joined.
+    pub(crate) fn set_storage(&mut self, storage: Option<StorageId>) {
+        self.storage = storage;
+    }
+
+    /// On whose behalf.
+    pub(crate) fn author(&self) -> &Author {
+        &self.author
+    }
+
+    /// Whether more may be read from the peer.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting_bytes < self.shared.options.limits.waiting_bytes && self.calls.len() < CALLS
+    }
+
+    /// Whether nothing is waiting or under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Takes a frame for a document, which is opened if it is not.
+    ///
+    /// # Errors
+    /// How to close the connection.
+    pub(crate) fn submit(&mut self, document: DocumentId, frame: SyncFrame) -> Result<(), Close> {
+        if let Some(slot) = self.documents.get_mut(&document) {
+            if slot.busy {
+                self.waiting_bytes += cost(&frame);
+                slot.waiting.push_back(frame);
+            } else {
+                self.hand_over(&document, frame);
+            }
+            return Ok(());
+        }
+        let Some(grant) = self.grant(&document, frame.request) else {
+            return Ok(());
+        };
+        let limit = self.shared.options.limits.documents_per_connection;
+        if self.documents.len() >= limit {
+            let detail = format_args!("at most {limit}");
+            return Err(Close::because(CloseCode::TooManyDocuments, detail));
+        }
+        self.open(document, frame, grant);
+        Ok(())
+    }
+
+    /// The peer subscribed to these storages: every open document is to tell what it knows.
+    pub(crate) fn announce(&mut self, storages: &[StorageId]) {
+        if storages.is_empty() {
+            return;
+        }
+        let open: Vec<_> = self
+            .documents
+            .iter()
+            .filter_map(|(document, slot)| Some((document.clone(), slot.session.clone()?)))
+            .collect();
+        for (document, session) in open {
+            self.announce_to(document, session, storages.to_vec());
+        }
+    }
+
+    /// Waits for a call to end. Pending also when there is none.
+    pub(crate) fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        if self.calls.is_empty() {
+            return Poll::Pending;
+        }
+        match Pin::new(&mut self.calls).poll_next(context) {
+            Poll::Ready(Some(done)) => Poll::Ready(done),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Goes on after a call has ended.
+    ///
+    /// # Errors
+    /// How to close the connection.
+    pub(crate) fn on_done(&mut self, done: Done) -> Result<(), Close> {
+        let Done { document, outcome } = done;
+        match outcome {
+            Outcome::Announced => Ok(()),
+            Outcome::Received { request, result } => {
+                let verdict = result.or_else(|error| self.failed(&document, request, &error));
+                self.next(&document);
+                verdict
+            }
+            Outcome::Opened(Ok(session)) => {
+                if let Some(slot) = self.documents.get_mut(&document) {
+                    slot.session = Some(session.clone());
+                }
+                let storages = self.outbound.subscriptions();
+                if !storages.is_empty() {
+                    self.announce_to(document.clone(), session, storages);
+                }
+                self.next(&document);
+                Ok(())
+            }
+            Outcome::Opened(Err(error)) => {
+                let slot = self.close(&document).unwrap_or_default();
+                self.waiting_bytes -= slot.waiting.iter().map(cost).sum::<usize>();
+                let request = slot.waiting.iter().any(|frame| frame.request);
+                self.failed(&document, request, &error)
+            }
+        }
+    }
+
+    /// Opens a document, for which the frame waits.
+    fn open(&mut self, document: DocumentId, frame: SyncFrame, grant: Grant) {
+        self.waiting_bytes += cost(&frame);
+        let slot = Slot {
+            session: None,
+            busy: true,
+            waiting: VecDeque::from([frame]),
+        };
+        self.documents.insert(document.clone(), slot);
+        self.shared.metrics.open_documents.inc();
+        self.shared.ephemera.join(&document, &self.outbound);
+        let documents = self.shared.documents.clone();
+        let peer = Peer {
+            sink: self.outbound.clone(),
+            storage: self.storage.clone(),
+            grant,
+        };
+        self.calls.push(Box::pin(async move {
+            let outcome = Outcome::Opened(documents.open(peer).await);
+            Done { document, outcome }
+        }));
+    }
+
+    fn close(&mut self, document: &DocumentId) -> Option<Slot> {
+        let slot = self.documents.remove(document)?;
+        self.shared.metrics.open_documents.dec();
+        self.shared.ephemera.leave(document, self.outbound.id());
+        Some(slot)
+    }
+
+    /// Hands the next frame to an open document, or notes that there is none.
+    fn next(&mut self, document: &DocumentId) {
+        while let Some(slot) = self.documents.get_mut(document) {
+            slot.busy = false;
+            let Some(frame) = slot.waiting.pop_front() else {
+                slot.waiting = VecDeque::new();
+                return;
+            };
+            self.waiting_bytes -= cost(&frame);
+            if self.hand_over(document, frame) {
+                return;
+            }
+        }
+    }
+
+    /// Hands a frame to an open document, if that is allowed: whether it is under way.
+    fn hand_over(&mut self, document: &DocumentId, frame: SyncFrame) -> bool {
+        let request = frame.request;
+        let Some(grant) = self.grant(document, request) else {
+            return false;
+        };
+        let Some(slot) = self.documents.get_mut(document) else {
+            return false;
+        };
+        let (Some(session), Some(edit)) = (slot.session.clone(), AuthorizedEdit::new(&grant, frame)) else {
+            return false;
+        };
+        slot.busy = true;
+        let document = document.clone();
+        let metrics = self.shared.metrics.clone();
+        let started = Instant::now();
+        self.calls.push(Box::pin(async move {
+            let result = session.receive(edit).await;
+            metrics.document_wait.observe(started.elapsed().as_secs_f64());
+            let outcome = Outcome::Received { request, result };
+            Done { document, outcome }
+        }));
+        true
+    }
+
+    /// Asks the access policy; the peer is told if it says no.
+    fn grant(&self, document: &DocumentId, request: bool) -> Option<Grant> {
+        match Grant::check(&*self.shared.access, &self.author, Operation::Write, document) {
+            Ok(grant) => Some(grant),
+            Err(denied) => {
+                tracing::debug!(connection = %self.outbound.id(), error = %denied, "refused");
+                self.refuse(document, request, denied.reason.to_owned());
+                None
+            }
+        }
+    }
+
+    fn refuse(&self, document: &DocumentId, request: bool, reason: String) {
+        let document = document.clone();
+        if request {
+            self.outbound.deliver(PeerFrame::Unavailable {
+                document: document.clone(),
+            });
+        }
+        self.outbound.deliver(PeerFrame::Refused { document, reason });
+    }
+
+    /// Tells the peer what became of its frame, or how to close the connection: then it connects and syncs again, and
+    /// sends what was lost.
+    fn failed(&self, document: &DocumentId, request: bool, error: &DocumentError) -> Result<(), Close> {
+        match error {
+            DocumentError::Overloaded | DocumentError::Stopping | DocumentError::Unknown(_) => {
+                Err(Close::because(CloseCode::TryAgainLater, error))
+            }
+            DocumentError::NotFound
+            | DocumentError::NoSuchPlace(_)
+            | DocumentError::Invalid(_)
+            | DocumentError::Quarantined(_)
+            | DocumentError::ReadOnly(_)
+            | DocumentError::Unreadable(_) => {
+                self.refuse(document, request, error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn announce_to(&mut self, document: DocumentId, session: Arc<dyn SyncSession>, storages: Vec<StorageId>) {
+        self.calls.push(Box::pin(async move {
+            if let Err(error) = session.announce(storages).await {
+                tracing::debug!(%document, %error, "heads were not announced");
+            }
+            let outcome = Outcome::Announced;
+            Done { document, outcome }
+        }));
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        for document in self.documents.keys() {
+            self.shared.metrics.open_documents.dec();
+            self.shared.ephemera.leave(document, self.outbound.id());
+        }
+    }
+}
+
+fn cost(frame: &SyncFrame) -> usize {
+    frame.message.len() + FRAME_OVERHEAD
+}

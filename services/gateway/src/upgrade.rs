@@ -1,0 +1,104 @@
+//! From an HTTP request to a WebSocket connection (RFC 6455, section 4.2).
+
+use std::{sync::Arc, time::Duration};
+
+use axum::body::Body;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::{connection, http::problem::Problem, listener::Permit, shared::Shared};
+
+/// Where the automerge-repo protocol is spoken.
+const PATHS: [&str; 2] = ["/", "/automerge"];
+
+/// Whether the client wants to go on in another protocol.
+pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+}
+
+/// Answers a request for a WebSocket, and serves the connection if the answer is yes.
+pub(crate) fn accept(shared: &Arc<Shared>, request: &mut Request<Incoming>, permit: &Arc<Permit>) -> Response<Body> {
+    use axum::response::IntoResponse;
+
+    if !PATHS.contains(&request.uri().path()) {
+        return Problem::new(StatusCode::NOT_FOUND, "no-websocket-here")
+            .detail("WebSocket is spoken at / and /automerge")
+            .into_response();
+    }
+    if let Err(problem) = check(request) {
+        let mut response = problem.into_response();
+        let version = HeaderValue::from_static("13");
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
+        return response;
+    }
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let accept = HeaderValue::try_from(derive_accept_key(key.unwrap_or_default()));
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = accept {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    let upgrade = hyper::upgrade::on(request);
+    shared.shutdown.spawn(serve(shared.clone(), upgrade, permit.clone()));
+    response
+}
+
+fn check(request: &Request<Incoming>) -> Result<(), Problem> {
+    let headers = request.headers();
+    let refuse = |status, detail| Err(Problem::new(status, "no-websocket").detail(detail));
+    if request.method() != Method::GET || request.version() != Version::HTTP_11 {
+        return refuse(StatusCode::BAD_REQUEST, "a WebSocket is asked for by GET in HTTP/1.1");
+    }
+    if !lists(headers.get(UPGRADE), "websocket") || !lists(headers.get(CONNECTION), "upgrade") {
+        let detail = "the only upgrade there is is to WebSocket";
+        return refuse(StatusCode::BAD_REQUEST, detail);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return refuse(StatusCode::UPGRADE_REQUIRED, "only version 13 of WebSocket is spoken");
+    }
+    if headers.get(SEC_WEBSOCKET_KEY).is_none_or(|key| key.len() != 24) {
+        return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing or malformed");
+    }
+    Ok(())
+}
+
+fn lists(header: Option<&HeaderValue>, token: &str) -> bool {
+    header
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+}
+
+async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>) {
+    let deadline: Duration = shared.options.timeouts.join();
+    match timeout(deadline, upgrade).await {
+        Ok(Ok(upgraded)) => {
+            if let Some((stream, early)) = socket(upgraded) {
+                Box::pin(connection::serve(shared, stream, early)).await;
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "the upgrade failed"),
+        Err(_) => tracing::debug!("the upgrade was not completed in time"),
+    }
+    drop(permit);
+}
+
+/// The socket itself, and what was read from it already.
+fn socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
+        Err(_) => {
+            tracing::error!("an upgraded connection is of an unknown kind");
+            None
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! A whole gateway on loopback sockets, in front of documents that only record what they are told.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod client;
+mod ephemera;
+mod hostile;
+mod http;
+mod limits;
+mod protocol;
+mod recorder;
+mod server;
+mod shutdown;

@@ -1,0 +1,680 @@
+//! The order in which one document does things.
+//!
+//! **Owns** the document's content, its peers, and the frames that are on their way through the log.
+//! **Inputs** come through one bounded queue. Frames pass in three steps: their changes are queued for the log; when the
+//! log has committed them, they are applied, in the order in which they came; when nothing more can be applied at once,
+//! every peer is told what there is to tell. So an answer never leaves before the commit, and fifty edits that come
+//! together make one answer.
+//! **On failure** of an append the author is told that the edit is not saved; of applying an entry, that entry is set aside
+//! and the rest of the document goes on.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aetherflow_log_core::storage::Snapshot;
+use aetherflow_oplog::{AppendError, Appended, LogHandle, PendingAppend, StorageError};
+use aetherflow_schema::{
+    access::Author,
+    documents::{At, DocumentError, DocumentJson, HistoryPage, Peer, SyncFrame, Written},
+    id::{DocumentId, Offset, StorageId},
+    record::EncodedEntry,
+};
+use automerge::{Automerge, sync, sync::SyncDoc};
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task,
+    time::{self, Instant},
+};
+
+use crate::{
+    contained,
+    content::{Content, Loaded},
+    history, intake, json, load,
+    peers::{Peers, SessionKey},
+    service::{Shared, StatesyncOptions},
+    to_schema,
+};
+
+/// Inputs handled before the peers are told: what makes fifty edits one answer.
+const TOGETHER: usize = 64;
+/// Frames on their way through the log.
+const IN_FLIGHT: usize = 256;
+/// A sync message larger than this is decoded and applied where it blocks no other document.
+const LARGE_BYTES: usize = 16 << 10;
+/// A document with more changes than this is saved where it blocks no other document.
+const LARGE_CHANGES: u64 = 500;
+/// How long a document must be left alone before a snapshot is taken of it.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// A request to a document, with the way back.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, DocumentError>>;
+
+/// What can be asked of a document.
+pub(crate) enum Input {
+    Attach(SessionKey, Peer),
+    Detach(SessionKey),
+    Frame(SessionKey, Author, SyncFrame),
+    Announce(SessionKey, Vec<StorageId>),
+    Create(Author, Option<serde_json::Value>, Answer<Written>),
+    Import(Author, Bytes, Answer<Written>),
+    Read(At, Answer<DocumentJson>),
+    History(u64, usize, Answer<HistoryPage>),
+    Export(At, Answer<Bytes>),
+    Release(Answer<()>),
+    /// The log takes writes again.
+    Resumed,
+}
+
+/// What is applied once its entries are committed.
+enum Then {
+    Frame(SessionKey, sync::Message),
+    Write(Box<Automerge>, Answer<Written>),
+}
+
+struct InFlight {
+    commit: Option<PendingAppend>,
+    then: Then,
+    large: bool,
+}
+
+/// See the [module](self).
+pub(crate) struct Actor {
+    document: DocumentId,
+    log: LogHandle,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Input>,
+    content: Content,
+    peers: Peers,
+    in_flight: VecDeque<InFlight>,
+    /// The newest entry that is applied.
+    offset: Offset,
+    /// Changes since the newest snapshot.
+    unsaved: u64,
+    set_aside: Vec<(Offset, String)>,
+    /// Memory of this document as counted in the shared sum.
+    counted: u64,
+    last_use: Instant,
+}
+
+impl Actor {
+    /// Loads the document and serves it until it is idle.
+    pub(crate) async fn run(document: DocumentId, log: LogHandle, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Input>) {
+        let loading = {
+            let (log, document) = (log.clone(), document.clone());
+            task::spawn_blocking(move || load::load(&log, &document)).await
+        };
+        let loaded = match flatten(loading) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(doc = %document, %error, "the document cannot be loaded");
+                shared.forget(&document);
+                inbox.close();
+                while let Some(input) = inbox.recv().await {
+                    fail(input, DocumentError::Unreadable(error.to_string()));
+                }
+                return;
+            }
+        };
+        let mut actor = Self {
+            peers: Peers::new(document.clone(), shared.options.server.clone()),
+            document,
+            log,
+            shared,
+            inbox,
+            content: Content::Absent,
+            in_flight: VecDeque::new(),
+            offset: Offset::ZERO,
+            unsaved: 0,
+            set_aside: Vec::new(),
+            counted: 0,
+            last_use: Instant::now(),
+        };
+        actor.adopt(loaded);
+        actor.serve().await;
+    }
+
+    async fn serve(&mut self) {
+        loop {
+            let quiet = self.rest_at();
+            let room = self.in_flight.len() < IN_FLIGHT;
+            let commit = self.in_flight.front_mut().and_then(|first| first.commit.as_mut());
+            let committing = commit.is_some();
+            tokio::select! {
+                biased;
+                result = async { match commit { Some(commit) => commit.await, None => std::future::pending().await } }, if committing => {
+                    self.last_use = Instant::now();
+                    self.committed(result).await;
+                }
+                input = self.inbox.recv(), if room => match input {
+                    Some(input) => {
+                        self.last_use = Instant::now();
+                        self.take(input).await;
+                        for _ in 1..TOGETHER {
+                            match self.inbox.try_recv() {
+                                Ok(input) if self.in_flight.len() < IN_FLIGHT => self.take(input).await,
+                                Ok(input) => { self.take(input).await; break }
+                                Err(_) => break,
+                            }
+                        }
+                    }
+                    None => break,
+                },
+                () = time::sleep_until(quiet) => {
+                    if self.rest().await {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            self.settle().await;
+            self.peers.flush(&mut self.content);
+            self.count_memory();
+        }
+        self.save_snapshot().await;
+        self.shared.forget(&self.document);
+        self.uncount_memory();
+    }
+
+    /// When there is something to do though nobody asks.
+    fn rest_at(&self) -> Instant {
+        let idle = self.shared.idle_after();
+        let wait = if self.wants_snapshot() { QUIET.min(idle) } else { idle };
+        self.last_use.max(Instant::now() - wait) + wait
+    }
+
+    /// Left alone: takes a snapshot, then gives memory back, then ends. `true` when the actor is to end.
+    async fn rest(&mut self) -> bool {
+        if !self.in_flight.is_empty() {
+            self.last_use = Instant::now();
+            return false;
+        }
+        if self.wants_snapshot() {
+            self.save_snapshot().await;
+            if self.last_use.elapsed() < self.shared.idle_after() {
+                return false;
+            }
+        }
+        if self.last_use.elapsed() >= self.shared.idle_after() {
+            self.peers.prune();
+            if self.peers.is_empty() && self.shared.forget_if_idle(&self.document, &mut self.inbox) {
+                self.save_snapshot().await;
+                self.uncount_memory();
+                return true;
+            }
+            if matches!(self.content, Content::Live(_)) && self.set_aside.is_empty() {
+                self.cool().await;
+            }
+            self.last_use = Instant::now();
+        }
+        false
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Attach(key, peer) => self.peers.attach(key, peer),
+            Input::Detach(key) => self.peers.detach(key),
+            Input::Frame(key, author, frame) => self.take_frame(key, author, frame).await,
+            Input::Announce(key, storages) => self.peers.announce(key, &storages),
+            Input::Create(author, content, answer) => self.create(author, content, answer).await,
+            Input::Import(author, file, answer) => self.import(author, file, answer).await,
+            Input::Read(at, answer) => self.answer(answer, move |doc, _, _| history::read(doc, &at)).await,
+            Input::Export(at, answer) => self.answer(answer, move |doc, _, _| history::export(doc, &at)).await,
+            Input::History(after, limit, answer) => {
+                let page = move |doc: &Automerge, log: &LogHandle, id: &DocumentId| {
+                    history::page(doc, log, id, after, limit).map_err(unreadable)
+                };
+                self.answer(answer, page).await;
+            }
+            Input::Release(answer) => {
+                let reloaded = self.reload().await;
+                let _ = answer.send(reloaded.map_err(unreadable));
+            }
+            Input::Resumed => self.peers.ask_refused_again(),
+        }
+    }
+
+    async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame) {
+        let large = frame.message.len() > LARGE_BYTES;
+        let taken = if large {
+            let document = self.document.clone();
+            let work = move || intake::take_in(&document, &author, &frame.message);
+            match time::timeout(self.shared.options.apply_budget, task::spawn_blocking(work)).await {
+                Ok(Ok(taken)) => taken,
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("decoding the changes took too long".to_owned()),
+            }
+        } else {
+            intake::take_in(&self.document, &author, &frame.message)
+        };
+        let intake = match taken {
+            Ok(intake) => intake,
+            Err(reason) => return self.peers.malformed(key, reason),
+        };
+        if let Some(state) = self.peers.get_mut(key) {
+            state.asked |= frame.request && intake.message.heads.is_empty();
+        }
+        let commit = if intake.entries.is_empty() {
+            None
+        } else {
+            match self.log.submit(intake.entries).await {
+                Ok(commit) => Some(commit),
+                Err(error) => return self.peers.refuse(key, error.to_string()),
+            }
+        };
+        self.in_flight.push_back(InFlight {
+            commit,
+            then: Then::Frame(key, intake.message),
+            large,
+        });
+    }
+
+    /// The entries of the first frame in flight are committed, or failed.
+    async fn committed(&mut self, result: Result<Appended, AppendError>) {
+        let Some(first) = self.in_flight.pop_front() else { return };
+        match result {
+            Ok(appended) => {
+                // Those that were in the log before were counted and applied before.
+                self.unsaved += appended.offsets.iter().filter(|offset| **offset > self.offset).count() as u64;
+                self.offset = self.offset.max(appended.last());
+                self.apply(first.then, first.large).await;
+            }
+            Err(error) => match first.then {
+                Then::Frame(key, _) => self.peers.refuse(key, error.to_string()),
+                Then::Write(_, answer) => {
+                    let _ = answer.send(Err(append_error(error)));
+                }
+            },
+        }
+    }
+
+    /// Applies what is in flight and waits for nothing, up to the first that does.
+    async fn settle(&mut self) {
+        while self.in_flight.front().is_some_and(|first| first.commit.is_none()) {
+            if let Some(first) = self.in_flight.pop_front() {
+                self.apply(first.then, first.large).await;
+            }
+        }
+    }
+
+    async fn apply(&mut self, then: Then, large: bool) {
+        match then {
+            Then::Frame(key, message) => self.apply_frame(key, message, large).await,
+            Then::Write(doc, answer) => {
+                let merged = self.merge(*doc).await;
+                let heads = self.content.heads().iter().map(to_schema).collect();
+                let offset = self.offset;
+                let _ = answer.send(merged.map(|()| Written { heads, offset }));
+            }
+        }
+    }
+
+    async fn apply_frame(&mut self, key: SessionKey, message: sync::Message, large: bool) {
+        let carries_changes = !message.changes.is_empty();
+        let message = match (&self.content, self.peers.get_mut(key)) {
+            // The peer has gone; its changes are in the log and stay.
+            (_, None) if !carries_changes => return,
+            (Content::Absent, Some(state)) if !carries_changes => {
+                let received = contained(|| Automerge::new().receive_sync_message(&mut state.sync, message));
+                state.answered();
+                if let Err(reason) = received {
+                    self.peers.malformed(key, reason);
+                }
+                return;
+            }
+            (Content::Cold(cold), Some(state)) if !carries_changes => match state.receive_cold(cold, message) {
+                Ok(()) => return self.peers.learn_heads(key, now_ms()),
+                Err(message) => message,
+            },
+            _ => message,
+        };
+        if let Err(error) = self.materialize().await {
+            return self.peers.refuse(key, error.to_string());
+        }
+        let mut scratch = sync::State::new();
+        let state = self.peers.get_mut(key);
+        let gone = state.is_none();
+        let mut state = state.map_or(&mut scratch, |state| &mut state.sync).clone();
+        let before = self.content.heads();
+        let received = if large {
+            self.receive_apart(&mut state, message).await
+        } else {
+            match &mut self.content {
+                Content::Live(live) => live.receive(&mut state, message),
+                Content::Absent | Content::Cold(_) => Err("the document is not materialized".to_owned()),
+            }
+        };
+        if let Err(reason) = received {
+            return self.could_not_apply(key, reason).await;
+        }
+        if let (false, Some(peer)) = (gone, self.peers.get_mut(key)) {
+            peer.sync = state;
+            peer.answered();
+        }
+        self.peers.learn_heads(key, now_ms());
+        self.after_change(&before);
+    }
+
+    /// Applies a large message where it blocks nobody, and gives up on it when it takes too long.
+    async fn receive_apart(&mut self, state: &mut sync::State, message: sync::Message) -> Result<(), String> {
+        let Content::Live(mut live) = std::mem::replace(&mut self.content, Content::Absent) else {
+            return Err("the document is not materialized".to_owned());
+        };
+        let mut theirs = state.clone();
+        let work = task::spawn_blocking(move || {
+            let received = live.receive(&mut theirs, message);
+            (live, theirs, received)
+        });
+        match time::timeout(self.shared.options.apply_budget, work).await {
+            Ok(Ok((live, theirs, received))) => {
+                self.content = Content::Live(live);
+                *state = theirs;
+                received
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("applying the changes took too long".to_owned()),
+        }
+    }
+
+    /// A committed message could not be applied: the document is built anew from the log, without the entries at fault.
+    async fn could_not_apply(&mut self, key: SessionKey, reason: String) {
+        tracing::warn!(doc = %self.document, reason, "changes could not be applied and are set aside");
+        self.peers.malformed(key, reason);
+        if let Err(error) = self.reload().await {
+            tracing::error!(doc = %self.document, %error, "the document cannot be read");
+        }
+    }
+
+    fn after_change(&mut self, before: &[automerge::ChangeHash]) {
+        let heads = self.content.heads();
+        if heads == before {
+            return;
+        }
+        if let Content::Live(live) = &mut self.content {
+            live.changes = load::count(&live.doc);
+        }
+        self.peers.touch_all();
+        self.peers.learn_own_heads(&heads, now_ms());
+    }
+
+    async fn merge(&mut self, mut doc: Automerge) -> Result<(), DocumentError> {
+        self.materialize().await.map_err(unreadable)?;
+        let before = self.content.heads();
+        let Content::Live(live) = &mut self.content else {
+            return Err(DocumentError::Unreadable("the document is not materialized".to_owned()));
+        };
+        let merged = contained(|| task::block_in_place(|| live.doc.merge(&mut doc).map(|_| ())));
+        match merged.and_then(|merged| merged.map_err(|error| error.to_string())) {
+            Ok(()) => {
+                self.after_change(&before);
+                Ok(())
+            }
+            Err(reason) => {
+                let _ = self.reload().await;
+                Err(DocumentError::Invalid(reason))
+            }
+        }
+    }
+
+    async fn create(&mut self, author: Author, content: Option<serde_json::Value>, answer: Answer<Written>) {
+        let empty = serde_json::Map::new();
+        let content = match &content {
+            None => &empty,
+            Some(serde_json::Value::Object(content)) => content,
+            Some(_) => {
+                let _ = answer.send(Err(DocumentError::Invalid("the content must be a JSON object".to_owned())));
+                return;
+            }
+        };
+        match json::to_automerge(content, now_ms() as i64) {
+            Ok(doc) => self.write(author, doc, answer).await,
+            Err(error) => {
+                let _ = answer.send(Err(DocumentError::Invalid(error.to_string())));
+            }
+        }
+    }
+
+    async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
+        let load = task::spawn_blocking(move || contained(|| Automerge::load(&file)));
+        let loaded = match time::timeout(self.shared.options.apply_budget, load).await {
+            Ok(Ok(Ok(Ok(doc)))) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
+            Ok(Ok(Ok(Ok(doc)))) => Ok(doc),
+            Ok(Ok(Ok(Err(error)))) => Err(format!("this is not an automerge file: {error}")),
+            Ok(Ok(Err(reason))) => Err(reason),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("reading the file took too long".to_owned()),
+        };
+        match loaded {
+            Ok(doc) => self.write(author, doc, answer).await,
+            Err(reason) => {
+                let _ = answer.send(Err(DocumentError::Invalid(reason)));
+            }
+        }
+    }
+
+    /// Queues a document's changes for the log; it is merged into this one when they are committed.
+    async fn write(&mut self, author: Author, doc: Automerge, answer: Answer<Written>) {
+        let mut drafts = Vec::new();
+        if self.offset == Offset::ZERO {
+            drafts.push(intake::created(&self.document, &author));
+        }
+        let file = doc.save();
+        drafts.extend(intake::whole(&self.document, &author, &doc, &file));
+        let entries: Result<Vec<EncodedEntry>, _> = drafts.iter().map(|draft| draft.encode()).collect();
+        let submitted = match entries {
+            Ok(entries) => self.log.submit(entries).await.map_err(append_error),
+            Err(error) => Err(DocumentError::Invalid(error.to_string())),
+        };
+        match submitted {
+            Ok(commit) => self.in_flight.push_back(InFlight {
+                commit: Some(commit),
+                then: Then::Write(Box::new(doc), answer),
+                large: false,
+            }),
+            Err(error) => {
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+
+    /// Answers a question about the document, from committed state.
+    async fn answer<T>(
+        &mut self,
+        answer: Answer<T>,
+        question: impl FnOnce(&Automerge, &LogHandle, &DocumentId) -> Result<T, DocumentError>,
+    ) {
+        let result = if matches!(self.content, Content::Absent) {
+            Err(DocumentError::NotFound)
+        } else {
+            match self.materialize().await {
+                Err(error) => Err(unreadable(error)),
+                Ok(()) => match &self.content {
+                    Content::Live(live) => {
+                        let work = || question(&live.doc, &self.log, &self.document);
+                        contained(|| task::block_in_place(work)).unwrap_or_else(|reason| Err(DocumentError::Invalid(reason)))
+                    }
+                    Content::Absent | Content::Cold(_) => Err(DocumentError::NotFound),
+                },
+            }
+        };
+        let _ = answer.send(result);
+    }
+
+    /// Makes the content live.
+    async fn materialize(&mut self) -> Result<(), StorageError> {
+        let cold = match &self.content {
+            Content::Live(_) => return Ok(()),
+            Content::Absent => Bytes::new(),
+            Content::Cold(cold) => cold.whole.clone(),
+        };
+        if cold.is_empty() {
+            self.content = Content::Live(Box::new(crate::content::Live::new(Automerge::new(), 0)));
+            return Ok(());
+        }
+        let (log, document) = (self.log.clone(), self.document.clone());
+        let work = task::spawn_blocking(move || load::materialize(&log, &document, &cold)).await;
+        let loaded = flatten(work)?;
+        self.content = loaded.content;
+        self.note_set_aside(loaded.set_aside);
+        Ok(())
+    }
+
+    async fn reload(&mut self) -> Result<(), StorageError> {
+        let (log, document) = (self.log.clone(), self.document.clone());
+        let loaded = flatten(task::spawn_blocking(move || load::reload(&log, &document)).await)?;
+        let before = self.content.heads();
+        self.adopt(loaded);
+        self.after_change(&before);
+        Ok(())
+    }
+
+    fn adopt(&mut self, loaded: Loaded) {
+        self.content = loaded.content;
+        self.offset = self.offset.max(loaded.offset);
+        self.unsaved = loaded.unsaved;
+        self.set_aside.clear();
+        self.note_set_aside(loaded.set_aside);
+    }
+
+    fn note_set_aside(&mut self, set_aside: Vec<(Offset, String)>) {
+        for (offset, reason) in &set_aside {
+            tracing::error!(doc = %self.document, %offset, reason, "an entry cannot be applied and was set aside");
+        }
+        self.set_aside.extend(set_aside);
+        self.shared.set_quarantined(&self.document, self.set_aside.first(), now_ms());
+    }
+
+    /// A snapshot pays when loading without it would take noticeably longer.
+    fn wants_snapshot(&self) -> bool {
+        let changes = match &self.content {
+            Content::Live(live) => live.changes,
+            Content::Cold(cold) => cold.changes,
+            Content::Absent => 0,
+        };
+        // Without what was set aside the snapshot would hide that it ever was.
+        self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)
+    }
+
+    async fn save_snapshot(&mut self) {
+        if !self.wants_snapshot() || !self.in_flight.is_empty() {
+            return;
+        }
+        if let Err(error) = self.materialize().await {
+            tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
+            return;
+        }
+        let Content::Live(live) = &mut self.content else { return };
+        let document = if live.changes > LARGE_CHANGES {
+            task::block_in_place(|| live.saved())
+        } else {
+            live.saved()
+        };
+        let snapshot = Snapshot {
+            offset: self.offset,
+            heads: live.doc.get_heads().iter().map(to_schema).collect(),
+            changes: live.changes,
+            document,
+        };
+        let (log, id) = (self.log.clone(), self.document.clone());
+        let put = task::spawn_blocking(move || log.put_snapshot(&id, &snapshot)).await;
+        match flatten(put) {
+            Ok(()) => self.unsaved = 0,
+            // It costs time at the next load, nothing else. Not tried again at once.
+            Err(error) => {
+                tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
+                self.unsaved = 0;
+            }
+        }
+    }
+
+    /// Gives the materialized document's memory back and keeps bytes and heads.
+    async fn cool(&mut self) {
+        let (log, document) = (self.log.clone(), self.document.clone());
+        if self.unsaved > 0 {
+            self.unsaved = self.unsaved.max(u64::MAX / 2);
+            self.save_snapshot().await;
+        }
+        match flatten(task::spawn_blocking(move || load::load(&log, &document)).await) {
+            Ok(loaded) if loaded.offset == self.offset => self.adopt(loaded),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(doc = %self.document, %error, "the document stays in memory"),
+        }
+        self.count_memory();
+    }
+
+    fn count_memory(&mut self) {
+        let memory = self.content.memory();
+        if memory != self.counted {
+            self.shared.memory.fetch_add(memory, Ordering::Relaxed);
+            self.shared.memory.fetch_sub(self.counted, Ordering::Relaxed);
+            self.counted = memory;
+        }
+    }
+
+    fn uncount_memory(&mut self) {
+        self.shared.memory.fetch_sub(self.counted, Ordering::Relaxed);
+        self.counted = 0;
+    }
+}
+
+impl StatesyncOptions {
+    /// How long a document may be left alone before its memory is given back: less when memory is short.
+    pub(crate) fn idle_after(&self, memory: u64) -> Duration {
+        if memory > self.memory_bytes { QUIET } else { self.idle }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+fn flatten<T>(result: Result<Result<T, StorageError>, task::JoinError>) -> Result<T, StorageError> {
+    result.unwrap_or_else(|error| Err(StorageError::Unreadable(error.to_string())))
+}
+
+fn unreadable(error: StorageError) -> DocumentError {
+    DocumentError::Unreadable(error.to_string())
+}
+
+fn append_error(error: AppendError) -> DocumentError {
+    match error {
+        AppendError::Overloaded => DocumentError::Overloaded,
+        AppendError::ReadOnly(reason) => DocumentError::ReadOnly(reason),
+        AppendError::Unknown(reason) => DocumentError::Unknown(reason),
+        AppendError::Quarantined(reason) => DocumentError::Unreadable(reason),
+        AppendError::Invalid(reason) => DocumentError::Invalid(reason),
+    }
+}
+
+/// Answers an input with an error.
+fn fail(input: Input, error: DocumentError) {
+    match input {
+        Input::Create(_, _, answer) | Input::Import(_, _, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Input::Read(_, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Input::History(_, _, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Input::Export(_, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Input::Release(answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Input::Attach(_, peer) => {
+            let document = peer.grant.document().clone();
+            let reason = error.to_string();
+            peer.sink
+                .deliver(aetherflow_schema::documents::PeerFrame::Refused { document, reason });
+        }
+        Input::Detach(_) | Input::Frame(..) | Input::Announce(..) | Input::Resumed => {}
+    }
+}

@@ -1,0 +1,106 @@
+//! The document itself, in as much memory as its use needs.
+
+use aetherflow_schema::id::Offset;
+use automerge::{Automerge, ChangeHash, sync, sync::SyncDoc};
+use bytes::Bytes;
+
+use crate::contained;
+
+/// What one change of a live document costs in memory, about: measured on documents of single-character edits.
+const LIVE_BYTES_PER_CHANGE: u64 = 900;
+
+/// The state of a document in memory.
+pub(crate) enum Content {
+    /// There are no changes in the log.
+    Absent,
+    /// Bytes and heads, which is enough for peers that have nothing or everything.
+    Cold(Cold),
+    /// An automerge document.
+    Live(Box<Live>),
+}
+
+/// A document that was not materialized.
+pub(crate) struct Cold {
+    pub(crate) heads: Vec<ChangeHash>,
+    pub(crate) changes: u64,
+    /// The whole document as automerge chunks.
+    pub(crate) whole: Bytes,
+}
+
+/// A materialized document.
+pub(crate) struct Live {
+    pub(crate) doc: Automerge,
+    pub(crate) changes: u64,
+    /// The document as a file, and the heads it has.
+    saved: Option<(Vec<ChangeHash>, Bytes)>,
+}
+
+impl Live {
+    pub(crate) fn new(doc: Automerge, changes: u64) -> Self {
+        Self {
+            doc,
+            changes,
+            saved: None,
+        }
+    }
+
+    /// The document as a file. Made once for given heads: every peer that has nothing gets the same bytes.
+    pub(crate) fn saved(&mut self) -> Bytes {
+        let heads = self.doc.get_heads();
+        match &self.saved {
+            Some((of, bytes)) if *of == heads => bytes.clone(),
+            _ => {
+                let bytes = Bytes::from(self.doc.save());
+                self.saved = Some((heads, bytes.clone()));
+                bytes
+            }
+        }
+    }
+
+    /// Applies a committed sync message.
+    pub(crate) fn receive(&mut self, state: &mut sync::State, message: sync::Message) -> Result<(), String> {
+        contained(|| self.doc.receive_sync_message(state, message))?.map_err(|error| error.to_string())
+    }
+}
+
+impl Content {
+    pub(crate) fn heads(&self) -> Vec<ChangeHash> {
+        match self {
+            Self::Absent => Vec::new(),
+            Self::Cold(cold) => cold.heads.clone(),
+            Self::Live(live) => live.doc.get_heads(),
+        }
+    }
+
+    /// Bytes it takes in memory, about.
+    pub(crate) fn memory(&self) -> u64 {
+        match self {
+            Self::Absent => 0,
+            Self::Cold(cold) => cold.whole.len() as u64,
+            Self::Live(live) => {
+                let saved = live.saved.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+                live.changes * LIVE_BYTES_PER_CHANGE + saved
+            }
+        }
+    }
+
+    /// The bytes for a peer that has nothing; `None` when there is nothing to give.
+    pub(crate) fn whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Absent => None,
+            Self::Cold(cold) => Some(cold.whole.clone()),
+            Self::Live(live) => Some(live.saved()),
+        }
+    }
+}
+
+/// A position in the log and a document that contains everything up to there.
+pub(crate) struct Loaded {
+    pub(crate) content: Content,
+    /// The newest entry of the document.
+    pub(crate) offset: Offset,
+    /// Changes after the newest snapshot.
+    pub(crate) unsaved: u64,
+    /// Entries that could not be applied, and why.
+    pub(crate) set_aside: Vec<(Offset, String)>,
+}

@@ -1,0 +1,88 @@
+//! From a sync message to log entries.
+
+use aetherflow_schema::{
+    access::Author,
+    id::{DocumentId, OpId},
+    record::{EncodedEntry, EntryDraft, EntryKind, RecordError},
+};
+use automerge::{Automerge, Change, sync};
+use bytes::Bytes;
+
+use crate::{
+    contained,
+    guard::{self, ChunkKind},
+};
+
+/// Changes up to this number are logged one by one, even when they come as one document chunk.
+const SINGLY: usize = 256;
+
+/// A sync message that was found well-formed, with the log entries for the changes it carries.
+pub(crate) struct Intake {
+    pub(crate) message: sync::Message,
+    pub(crate) entries: Vec<EncodedEntry>,
+}
+
+/// Decodes a sync message and every change in it. The reason for refusing it is meant for the peer's author.
+pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> Result<Intake, String> {
+    guard::check(bytes).map_err(|error| error.to_string())?;
+    let message = contained(|| sync::Message::decode(bytes))?.map_err(|error| error.to_string())?;
+    let mut entries = Vec::new();
+    for part in message.changes.iter() {
+        for (kind, chunk) in guard::chunks(part).map_err(|error| error.to_string())? {
+            let encode = |draft: EntryDraft| draft.encode().map_err(|error: RecordError| error.to_string());
+            match kind {
+                ChunkKind::Change | ChunkKind::CompressedChange => {
+                    let change = contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
+                    let op_id = OpId(change.hash().0);
+                    entries.push(encode(draft(document, author, EntryKind::Change, op_id, chunk))?);
+                }
+                ChunkKind::Document | ChunkKind::Bundle => {
+                    let loaded = contained(|| load(chunk))?.map_err(|error| error.to_string())?;
+                    for draft in whole(document, author, &loaded, chunk) {
+                        entries.push(encode(draft)?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Intake { message, entries })
+}
+
+/// The entries for a whole document: its changes one by one when they are few, else the document as it is.
+pub(crate) fn whole(document: &DocumentId, author: &Author, loaded: &Automerge, file: &[u8]) -> Vec<EntryDraft> {
+    let changes = loaded.get_changes(&[]);
+    if changes.len() > SINGLY {
+        let op_id = OpId(*blake3::hash(file).as_bytes());
+        return vec![draft(document, author, EntryKind::Document, op_id, file)];
+    }
+    changes
+        .iter()
+        .map(|change| {
+            let op_id = OpId(change.hash().0);
+            draft(document, author, EntryKind::Change, op_id, change.raw_bytes())
+        })
+        .collect()
+}
+
+fn load(chunk: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
+    let mut loaded = Automerge::new();
+    loaded.load_incremental(chunk)?;
+    Ok(loaded)
+}
+
+fn draft(document: &DocumentId, author: &Author, kind: EntryKind, op_id: OpId, payload: &[u8]) -> EntryDraft {
+    EntryDraft {
+        kind,
+        document: document.clone(),
+        op_id,
+        author: author.clone(),
+        trace: None,
+        payload: Bytes::copy_from_slice(payload),
+    }
+}
+
+/// The entry that says a document was made.
+pub(crate) fn created(document: &DocumentId, author: &Author) -> EntryDraft {
+    let op_id = OpId(*blake3::hash(b"created").as_bytes());
+    draft(document, author, EntryKind::Created, op_id, b"")
+}

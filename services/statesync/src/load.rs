@@ -1,0 +1,213 @@
+//! From a snapshot and the log's tail to a document.
+//!
+//! A document is read cold first: the snapshot's bytes with the changes after it, and their heads. That is what a peer
+//! needs that has nothing yet, and costs a fraction of materializing it.
+
+use std::collections::BTreeSet;
+
+use aetherflow_log_core::{StorageError, storage::Snapshot};
+use aetherflow_oplog::LogHandle;
+use aetherflow_schema::{
+    id::{DocumentId, Offset},
+    record::{Entry, EntryKind},
+};
+use automerge::{Automerge, Change, ChangeHash, LoadOptions, OnPartialLoad, ReadDoc, VerificationMode};
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    contained,
+    content::{Cold, Content, Live, Loaded},
+    to_automerge,
+};
+
+/// Payload bytes of the tail that are read at once.
+const READ_BYTES: usize = 4 << 20;
+
+/// What the log has of a document.
+struct Stored {
+    snapshot: Option<Snapshot>,
+    tail: Vec<Entry>,
+}
+
+impl Stored {
+    fn read(log: &LogHandle, document: &DocumentId) -> Result<Self, StorageError> {
+        let snapshot = log.snapshot(document)?;
+        let mut tail: Vec<Entry> = Vec::new();
+        loop {
+            let after = tail.last().map_or_else(
+                || snapshot.as_ref().map_or(Offset::ZERO, |snapshot| snapshot.offset),
+                |entry| entry.offset,
+            );
+            let page = log.document_entries(document, after, READ_BYTES)?;
+            if page.is_empty() {
+                return Ok(Self { snapshot, tail });
+            }
+            tail.extend(page);
+        }
+    }
+
+    fn offset(&self) -> Offset {
+        let snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.offset);
+        self.tail.last().map(|entry| entry.offset).or(snapshot).unwrap_or_default()
+    }
+
+    fn changes(&self) -> impl Iterator<Item = &Entry> {
+        self.tail
+            .iter()
+            .filter(|entry| matches!(entry.draft.kind, EntryKind::Change | EntryKind::Document))
+    }
+
+    /// The cold form, when it can be told without materializing: the tail has single changes only, and each builds on what
+    /// is known to be there.
+    fn cold(&self) -> Option<Cold> {
+        let mut heads: BTreeSet<ChangeHash> = BTreeSet::new();
+        let mut known: BTreeSet<ChangeHash> = BTreeSet::new();
+        let mut whole = BytesMut::new();
+        let mut changes = 0;
+        if let Some(snapshot) = &self.snapshot {
+            heads.extend(snapshot.heads.iter().map(to_automerge));
+            known.extend(heads.iter());
+            whole.extend_from_slice(&snapshot.document);
+            changes = snapshot.changes;
+        }
+        for entry in self.changes() {
+            if entry.draft.kind != EntryKind::Change {
+                return None;
+            }
+            let change = contained(|| Change::from_bytes(entry.draft.payload.to_vec())).ok()?.ok()?;
+            if !change.deps().iter().all(|dep| known.contains(dep)) {
+                return None;
+            }
+            change.deps().iter().for_each(|dep| {
+                heads.remove(dep);
+            });
+            heads.insert(change.hash());
+            known.insert(change.hash());
+            whole.extend_from_slice(&entry.draft.payload);
+            changes += 1;
+        }
+        Some(Cold {
+            heads: heads.into_iter().collect(),
+            changes,
+            whole: whole.freeze(),
+        })
+    }
+
+    fn live(&self) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
+        let mut bytes = BytesMut::new();
+        if let Some(snapshot) = &self.snapshot {
+            bytes.extend_from_slice(&snapshot.document);
+        }
+        self.changes().for_each(|entry| bytes.extend_from_slice(&entry.draft.payload));
+        let set_aside = match load_whole(&bytes) {
+            Ok(doc) => return Ok((live(doc), Vec::new())),
+            Err(reason) => {
+                tracing::warn!(%reason, "a document does not load in one piece; its entries are applied one by one");
+                Vec::new()
+            }
+        };
+        self.one_by_one(set_aside)
+    }
+
+    /// Applies the entries singly, and sets those aside that cannot be applied: the rest of the document is served.
+    fn one_by_one(&self, mut set_aside: Vec<(Offset, String)>) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
+        let mut doc = match &self.snapshot {
+            Some(snapshot) => {
+                load_whole(&snapshot.document).map_err(|reason| StorageError::Unreadable(format!("the snapshot: {reason}")))?
+            }
+            None => Automerge::new(),
+        };
+        for entry in self.changes() {
+            let before = doc.clone();
+            let applied = contained(|| apply(&mut doc, entry)).and_then(|applied| applied);
+            if let Err(reason) = applied {
+                doc = before;
+                set_aside.push((entry.offset, reason));
+            }
+        }
+        Ok((live(doc), set_aside))
+    }
+}
+
+fn apply(doc: &mut Automerge, entry: &Entry) -> Result<(), String> {
+    match entry.draft.kind {
+        EntryKind::Change => {
+            let change = Change::from_bytes(entry.draft.payload.to_vec()).map_err(|error| error.to_string())?;
+            doc.apply_changes([change]).map_err(|error| error.to_string())
+        }
+        _ => doc
+            .load_incremental(&entry.draft.payload)
+            .map(|_| ())
+            .map_err(|error| error.to_string()),
+    }
+}
+
+fn live(doc: Automerge) -> Live {
+    let changes = count(&doc);
+    Live::new(doc, changes)
+}
+
+/// How many changes a document has.
+pub(crate) fn count(doc: &Automerge) -> u64 {
+    doc.stats().num_changes
+}
+
+/// Loads chunks strictly. The hashes are not checked again: what comes from the log was checked when it came in, and is
+/// under a checksum.
+pub(crate) fn load_whole(bytes: &[u8]) -> Result<Automerge, String> {
+    if bytes.is_empty() {
+        return Ok(Automerge::new());
+    }
+    let options = || {
+        LoadOptions::new()
+            .on_partial_load(OnPartialLoad::Error)
+            .verification_mode(VerificationMode::DontCheck)
+    };
+    contained(|| Automerge::load_with_options(bytes, options()))?.map_err(|error| error.to_string())
+}
+
+/// Reads a document, as cold as can be. Blocks on the disk.
+pub(crate) fn load(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
+    let stored = Stored::read(log, document)?;
+    let unsaved = stored.changes().count() as u64;
+    let offset = stored.offset();
+    let (content, set_aside) = match stored.cold() {
+        Some(cold) if cold.heads.is_empty() => (Content::Absent, Vec::new()),
+        Some(cold) => (Content::Cold(cold), Vec::new()),
+        None => {
+            let (live, set_aside) = stored.live()?;
+            (Content::Live(Box::new(live)), set_aside)
+        }
+    };
+    Ok(Loaded {
+        content,
+        offset,
+        unsaved,
+        set_aside,
+    })
+}
+
+/// Materializes what was read cold; goes back to the log when its bytes do not load in one piece. Blocks.
+pub(crate) fn materialize(log: &LogHandle, document: &DocumentId, cold: &Bytes) -> Result<Loaded, StorageError> {
+    match load_whole(cold) {
+        Ok(doc) => Ok(Loaded {
+            content: Content::Live(Box::new(live(doc))),
+            offset: Offset::ZERO,
+            unsaved: 0,
+            set_aside: Vec::new(),
+        }),
+        Err(_) => reload(log, document),
+    }
+}
+
+/// Materializes a document from the log alone. Blocks.
+pub(crate) fn reload(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
+    let stored = Stored::read(log, document)?;
+    let (live, set_aside) = stored.live()?;
+    Ok(Loaded {
+        offset: stored.offset(),
+        unsaved: stored.changes().count() as u64,
+        content: Content::Live(Box::new(live)),
+        set_aside,
+    })
+}

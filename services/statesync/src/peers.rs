@@ -1,0 +1,368 @@
+//! Who is connected to a document, and what each is told.
+//!
+//! Peers that stand at the same point of the sync protocol are told the same: the message is made and encoded once for all of
+//! them. With fifty people in one document, that is the difference between one and fifty.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aetherflow_schema::{
+    documents::{Peer, PeerFrame},
+    id::{ChangeHash, DocumentId, StorageId},
+};
+use automerge::sync::{self, Capability, Have, MessageFlags, MessageVersion, SyncDoc};
+use bytes::Bytes;
+
+use crate::{
+    contained,
+    content::{Cold, Content},
+    to_schema,
+};
+
+/// Identifies a session of a document.
+pub(crate) type SessionKey = u64;
+
+/// What is known of one peer.
+pub(crate) struct PeerState {
+    pub(crate) peer: Peer,
+    pub(crate) sync: sync::State,
+    /// It asked for the document and was not answered yet.
+    pub(crate) asked: bool,
+    /// Something may have to be said to it.
+    pub(crate) touched: bool,
+    /// It was sent the whole document and has not answered; until then nothing else makes sense.
+    awaits_whole: bool,
+    /// Edits of it were refused: once writes are possible again it has to be asked for them.
+    pub(crate) refused: bool,
+}
+
+/// A storage's heads, and when they were learned.
+type RemoteHeads = (Arc<[ChangeHash]>, u64);
+
+/// The peers of one document, in the order of their sessions.
+pub(crate) struct Peers {
+    document: DocumentId,
+    server: StorageId,
+    states: BTreeMap<SessionKey, PeerState>,
+    remote: BTreeMap<StorageId, RemoteHeads>,
+}
+
+impl Peers {
+    pub(crate) fn new(document: DocumentId, server: StorageId) -> Self {
+        Self {
+            document,
+            server,
+            states: BTreeMap::new(),
+            remote: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn attach(&mut self, key: SessionKey, peer: Peer) {
+        let state = PeerState {
+            peer,
+            sync: sync::State::new(),
+            asked: false,
+            touched: false,
+            awaits_whole: false,
+            refused: false,
+        };
+        self.states.insert(key, state);
+    }
+
+    pub(crate) fn detach(&mut self, key: SessionKey) {
+        self.states.remove(&key);
+        // Somebody else may be waiting for what this one announced.
+        self.states.values_mut().for_each(|state| state.touched |= state.asked);
+    }
+
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut PeerState> {
+        self.states.get_mut(&key)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    pub(crate) fn touch_all(&mut self) {
+        self.states.values_mut().for_each(|state| state.touched = true);
+    }
+
+    /// Forgets those whose connections have gone without saying so.
+    pub(crate) fn prune(&mut self) {
+        self.states.retain(|_, state| state.peer.sink.is_open());
+    }
+
+    /// The log takes writes again: whoever was refused is asked for its edits.
+    pub(crate) fn ask_refused_again(&mut self) {
+        for state in self.states.values_mut().filter(|state| state.refused) {
+            state.refused = false;
+            state.touched = true;
+            state.awaits_whole = false;
+            // The peer believes it has sent its edits. It sends them again only when told that they were lost.
+            state.sync = sync::State {
+                their_capabilities: state.sync.their_capabilities.take(),
+                needs_reset: true,
+                ..Default::default()
+            };
+        }
+    }
+
+    /// Ends a peer that sent what no correct client sends.
+    pub(crate) fn malformed(&mut self, key: SessionKey, reason: String) {
+        if let Some(state) = self.states.remove(&key) {
+            let document = self.document.clone();
+            state.peer.sink.deliver(PeerFrame::Malformed { document, reason });
+        }
+    }
+
+    /// Tells a peer that its edits are not saved.
+    pub(crate) fn refuse(&mut self, key: SessionKey, reason: String) {
+        if let Some(state) = self.states.get_mut(&key) {
+            state.refused = true;
+            let document = self.document.clone();
+            state.peer.sink.deliver(PeerFrame::Refused { document, reason });
+        }
+    }
+
+    /// Says to everybody what there is to say. Every message describes `content`, which holds committed changes only.
+    pub(crate) fn flush(&mut self, content: &mut Content) {
+        let present = !matches!(content, Content::Absent);
+        let awaited = !present && self.somebody_has_it();
+        let mut made: Vec<Made> = Vec::new();
+        for state in self.states.values_mut().filter(|state| state.touched) {
+            if !present && state.asked {
+                // An upload is under way: it is worth waiting for.
+                if !awaited {
+                    state.asked = false;
+                    state.touched = false;
+                    let document = self.document.clone();
+                    state.peer.sink.deliver(PeerFrame::Unavailable { document });
+                }
+                continue;
+            }
+            state.touched = false;
+            if !present && state.sync.their_heads.as_ref().is_none_or(Vec::is_empty) && state.sync.have_responded {
+                continue;
+            }
+            if state.awaits_whole {
+                continue;
+            }
+            if let Some(message) = next_message(state, content, &mut made) {
+                let document = self.document.clone();
+                state.peer.sink.deliver(PeerFrame::Sync { document, message });
+            }
+        }
+    }
+
+    /// Whether a peer announced changes of a document that is not there yet.
+    fn somebody_has_it(&self) -> bool {
+        self.states
+            .values()
+            .any(|state| state.sync.their_heads.as_ref().is_some_and(|heads| !heads.is_empty()))
+    }
+
+    /// Notes what a peer's storage holds, and tells those who want to know.
+    pub(crate) fn learn_heads(&mut self, key: SessionKey, now_ms: u64) {
+        let Some(state) = self.states.get(&key) else { return };
+        let (Some(storage), Some(heads)) = (state.peer.storage.clone(), &state.sync.their_heads) else {
+            return;
+        };
+        let heads: Arc<[ChangeHash]> = heads.iter().map(to_schema).collect();
+        if self.remote.get(&storage).is_some_and(|(known, _)| *known == heads) {
+            return;
+        }
+        self.remote.insert(storage.clone(), (heads.clone(), now_ms));
+        self.tell_heads(&storage, &heads, now_ms);
+    }
+
+    /// The document has new committed heads: that is what the server's own storage holds.
+    pub(crate) fn learn_own_heads(&mut self, heads: &[automerge::ChangeHash], now_ms: u64) {
+        let heads: Arc<[ChangeHash]> = heads.iter().map(to_schema).collect();
+        let server = self.server.clone();
+        self.remote.insert(server.clone(), (heads.clone(), now_ms));
+        self.tell_heads(&server, &heads, now_ms);
+    }
+
+    fn tell_heads(&self, storage: &StorageId, heads: &Arc<[ChangeHash]>, timestamp_ms: u64) {
+        for state in self.states.values() {
+            if state.peer.storage.as_ref() != Some(storage) && state.peer.sink.wants_heads_of(storage) {
+                self.send_heads(state, storage, heads, timestamp_ms);
+            }
+        }
+    }
+
+    /// Tells a peer what is known of these storages.
+    pub(crate) fn announce(&self, key: SessionKey, storages: &[StorageId]) {
+        let Some(state) = self.states.get(&key) else { return };
+        for storage in storages {
+            if let Some((heads, timestamp_ms)) = self.remote.get(storage) {
+                self.send_heads(state, storage, heads, *timestamp_ms);
+            }
+        }
+    }
+
+    fn send_heads(&self, state: &PeerState, storage: &StorageId, heads: &Arc<[ChangeHash]>, timestamp_ms: u64) {
+        state.peer.sink.deliver(PeerFrame::RemoteHeads {
+            document: self.document.clone(),
+            storage: storage.clone(),
+            heads: heads.clone(),
+            timestamp_ms,
+        });
+    }
+}
+
+/// A message that was made: from which state, and what the state was afterwards.
+struct Made {
+    before: sync::State,
+    after: sync::State,
+    message: Option<Bytes>,
+}
+
+fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Made>) -> Option<Bytes> {
+    if wants_whole(&state.sync)
+        && let Some(bytes) = content.whole()
+    {
+        state.awaits_whole = true;
+        return Some(whole_message(&mut state.sync, content.heads(), &bytes));
+    }
+    match content {
+        Content::Cold(cold) => cold_message(&mut state.sync, cold),
+        Content::Live(live) => {
+            if let Some(same) = made.iter().find(|made| made.before == state.sync) {
+                state.sync = same.after.clone();
+                return same.message.clone();
+            }
+            let before = state.sync.clone();
+            // Automerge has panicked here on inconsistent states; such a peer starts over when it reconnects.
+            let message = contained(|| live.doc.generate_sync_message(&mut state.sync)).ok().flatten();
+            let message = message.map(|message| Bytes::from(message.encode()));
+            made.push(Made {
+                before,
+                after: state.sync.clone(),
+                message: message.clone(),
+            });
+            message
+        }
+        Content::Absent => {
+            let empty = automerge::Automerge::new();
+            let message = empty.generate_sync_message(&mut state.sync)?;
+            Some(Bytes::from(message.encode()))
+        }
+    }
+}
+
+/// Whether the peer has nothing and can take a whole document.
+fn wants_whole(state: &sync::State) -> bool {
+    state.their_heads.as_ref().is_some_and(Vec::is_empty)
+        && !state.peer_read_only
+        && state
+            .their_capabilities
+            .as_ref()
+            .is_some_and(|capabilities| capabilities.contains(&Capability::MessageV2))
+}
+
+/// A sync message with a whole document in it, for a peer that has nothing. Automerge would make the same, but from a
+/// materialized document, and with a filter over all of its changes; here the peer is told instead that the last sync
+/// was at these heads, which is true as soon as it has applied the message.
+fn whole_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, document: &Bytes) -> Bytes {
+    state.have_responded = true;
+    state.in_flight = true;
+    state.last_sent_heads.clone_from(&heads);
+    let message = sync::Message {
+        need: Vec::new(),
+        have: vec![summary(heads.clone())],
+        heads,
+        changes: document.to_vec().into(),
+        flags: Some(flags()),
+        version: MessageVersion::V2,
+    };
+    Bytes::from(message.encode())
+}
+
+/// What a peer is told that has what a cold document has, if it was told nothing yet.
+fn cold_message(state: &mut sync::State, cold: &Cold) -> Option<Bytes> {
+    if state.have_responded && state.last_sent_heads == cold.heads {
+        return None;
+    }
+    state.have_responded = true;
+    state.in_flight = true;
+    state.last_sent_heads.clone_from(&cold.heads);
+    let mut flags = flags();
+    let mut heads = cold.heads.clone();
+    if std::mem::take(&mut state.needs_reset) {
+        // As automerge does: the flag for those who know it, and "I have nothing" for the others.
+        let known = state.their_capabilities.as_ref();
+        if known.is_some_and(|capabilities| capabilities.contains(&Capability::SyncReset)) {
+            flags.set(MessageFlags::SYNC_RESET);
+        } else {
+            heads.clear();
+        }
+    }
+    let message = sync::Message {
+        heads,
+        need: Vec::new(),
+        have: vec![summary(cold.heads.clone())],
+        changes: sync::ChunkList::empty(),
+        flags: Some(flags),
+        version: MessageVersion::V1,
+    };
+    Some(Bytes::from(message.encode()))
+}
+
+fn summary(last_sync: Vec<automerge::ChangeHash>) -> Have {
+    Have {
+        last_sync,
+        bloom: Default::default(),
+    }
+}
+
+fn flags() -> MessageFlags {
+    let mut flags = MessageFlags::new();
+    flags.set(MessageFlags::SUPPORTS_SYNC_RESET);
+    flags
+}
+
+impl PeerState {
+    /// Takes in a message that carries no changes while the document is cold; `Err` gives it back when that needs the
+    /// materialized document.
+    pub(crate) fn receive_cold(&mut self, cold: &Cold, message: sync::Message) -> Result<(), sync::Message> {
+        let same = message.heads == cold.heads;
+        let nothing = message.heads.is_empty();
+        let in_step = message
+            .have
+            .iter()
+            .all(|have| have.last_sync.is_empty() || have.last_sync == cold.heads);
+        if !(same || nothing) || !message.need.is_empty() || !in_step || !message.changes.is_empty() {
+            return Err(message);
+        }
+        let Some(flags) = message.flags else {
+            return Err(message);
+        };
+        // A peer that has everything already and answers is in step: what automerge does with such a message.
+        self.sync.in_flight = false;
+        self.sync.peer_read_only = flags.contains(MessageFlags::READ_ONLY);
+        let mut capabilities = vec![Capability::MessageV2];
+        if flags.contains(MessageFlags::SUPPORTS_SYNC_RESET) {
+            capabilities.push(Capability::SyncReset);
+        }
+        self.sync.their_capabilities = Some(capabilities);
+        self.sync.shared_heads.clone_from(&message.heads);
+        if nothing {
+            self.sync.last_sent_heads.clear();
+            self.sync.have_responded = false;
+        } else if self.sync.have_responded {
+            self.sync.last_sent_heads.clone_from(&message.heads);
+        }
+        self.sync.sent_hashes.clear();
+        self.sync.their_have = Some(message.have);
+        self.sync.their_heads = Some(message.heads);
+        self.sync.their_need = Some(message.need);
+        self.answered();
+        Ok(())
+    }
+
+    /// The peer has answered whatever it was sent.
+    pub(crate) fn answered(&mut self) {
+        self.awaits_whole = false;
+        self.touched = true;
+    }
+}
