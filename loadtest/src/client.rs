@@ -2,7 +2,8 @@
 //!
 //! Owns: the connection and when to connect again. Reading and writing are two halves, so that neither holds up the
 //! other; what is written is generated only when the socket has taken what came before, so that a client that edits
-//! faster than it can send puts more into each message instead of queueing.
+//! faster than it can send puts more into each message instead of queueing. As in a stock client, what the server says is
+//! answered at once, and edits are sent at most every [`ClientOptions::edit_interval`].
 //!
 //! Invariant: messages of one document are sent in the order in which they were generated.
 
@@ -37,6 +38,25 @@ use crate::{
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
+/// How a client connects and sends.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientOptions {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// The shortest time between two messages about a document that are sent only because it was edited.
+    pub edit_interval: Duration,
+}
+
+impl<E: Into<Endpoint>> From<E> for ClientOptions {
+    /// As a stock client: `syncDebounceRate` of automerge-repo is 100 ms.
+    fn from(endpoint: E) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            edit_interval: Duration::from_millis(100),
+        }
+    }
+}
+
 /// Something did not come true in time.
 #[derive(Debug, thiserror::Error)]
 #[error("{client}: {what} did not come true within {within:?}; the last connection: {last}")]
@@ -60,6 +80,7 @@ pub struct Client {
 struct Shared {
     name: String,
     replicas: Mutex<BTreeMap<DocumentId, Open>>,
+    options: ClientOptions,
     /// There may be something to say.
     edited: Notify,
     /// Counts what was heard, and changes of the connection.
@@ -74,24 +95,40 @@ struct Shared {
 
 struct Open {
     replica: Replica,
-    /// There may be something to say about it.
-    dirty: bool,
+    /// When there may be something to say about it.
+    due: Option<Instant>,
+    /// When something was said about it last.
+    said: Instant,
+}
+
+/// What to do for the connection.
+enum Next {
+    /// To be sent.
+    Frame(Bytes),
+    /// Nothing before that time, unless something changes.
+    Wait(Option<Instant>),
 }
 
 impl Client {
     /// Starts a client called `name` that has these documents open.
     pub fn start(
         name: impl Into<String>,
-        endpoint: impl Into<Endpoint>,
+        options: impl Into<ClientOptions>,
         replicas: impl IntoIterator<Item = (DocumentId, Replica)>,
     ) -> Self {
+        let now = Instant::now();
         let replicas = replicas.into_iter().map(|(document, replica)| {
-            let open = Open { replica, dirty: true };
+            let open = Open {
+                replica,
+                due: Some(now),
+                said: now,
+            };
             (document, open)
         });
         let shared = Arc::new(Shared {
             name: name.into(),
             replicas: Mutex::new(replicas.collect()),
+            options: options.into(),
             edited: Notify::new(),
             heard: watch::Sender::new(0),
             gate: watch::Sender::new(true),
@@ -99,20 +136,20 @@ impl Client {
             connections: AtomicU64::new(0),
             endings: Mutex::default(),
         });
-        let task = tokio::spawn(run(shared.clone(), endpoint.into()));
+        let task = tokio::spawn(run(shared.clone()));
         Self { shared, task }
     }
 
     /// A client that has nothing and asks for these documents.
     pub fn reader<'a>(
         name: impl Into<String>,
-        endpoint: impl Into<Endpoint>,
+        options: impl Into<ClientOptions>,
         documents: impl IntoIterator<Item = &'a DocumentId>,
     ) -> Self {
         let empty = documents
             .into_iter()
             .map(|document| (document.clone(), Replica::new(AutoCommit::new())));
-        Self::start(name, endpoint, empty)
+        Self::start(name, options, empty)
     }
 
     /// Its name, which is its peer id too.
@@ -146,7 +183,8 @@ impl Client {
         let result = {
             let mut replicas = lock(&self.shared.replicas);
             let open = replicas.get_mut(document).expect("the document is open on this client");
-            open.dirty = true;
+            let due = open.said + self.shared.options.edit_interval;
+            open.due = Some(open.due.map_or(due, |earlier| earlier.min(due)));
             edit(&mut open.replica)
         };
         self.shared.edited.notify_one();
@@ -234,12 +272,12 @@ impl Client {
     }
 }
 
-async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
+async fn run(shared: Arc<Shared>) {
     let mut gate = shared.gate.subscribe();
     let mut pause = PAUSE_FIRST;
     while gate.wait_for(|open| *open).await.is_ok() {
         let before = shared.connections.load(Ordering::Relaxed);
-        let ending = serve(&shared, endpoint).await;
+        let ending = serve(&shared).await;
         lock(&shared.endings).push(ending);
         shared.connected.send_replace(false);
         shared.heard.send_modify(|count| *count += 1);
@@ -253,8 +291,8 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
 }
 
 /// One connection, to its end.
-async fn serve(shared: &Shared, endpoint: Endpoint) -> WireError {
-    match connect(shared, endpoint).await {
+async fn serve(shared: &Shared) -> WireError {
+    match connect(shared).await {
         Ok((socket, server)) => {
             shared.connections.fetch_add(1, Ordering::Relaxed);
             shared.connected.send_replace(true);
@@ -264,12 +302,12 @@ async fn serve(shared: &Shared, endpoint: Endpoint) -> WireError {
     }
 }
 
-async fn connect(shared: &Shared, endpoint: Endpoint) -> Result<(Socket, String), WireError> {
-    let mut socket = endpoint.dial().await?;
+async fn connect(shared: &Shared) -> Result<(Socket, String), WireError> {
+    let mut socket = shared.options.endpoint.dial().await?;
     let server = wire::join(&mut socket, &shared.name).await?;
     for open in lock(&shared.replicas).values_mut() {
         open.replica.reconnect();
-        open.dirty = true;
+        open.due = Some(Instant::now());
     }
     Ok((socket, server))
 }
@@ -278,12 +316,18 @@ async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
     let (mut sink, mut stream) = socket.split();
     let write = async {
         loop {
-            while let Some(frame) = shared.next_frame(server) {
-                if let Err(error) = sink.send(tungstenite::Message::Binary(frame)).await {
-                    return WireError::from(error);
+            match shared.next(server) {
+                Next::Frame(frame) => {
+                    if let Err(error) = sink.send(tungstenite::Message::Binary(frame)).await {
+                        return WireError::from(error);
+                    }
                 }
+                Next::Wait(Some(due)) => {
+                    // Whether it was notified or the time came, there may be something to say.
+                    let _ = timeout_at(due, shared.edited.notified()).await;
+                }
+                Next::Wait(None) => shared.edited.notified().await,
             }
-            shared.edited.notified().await;
         }
     };
     let read = async {
@@ -306,14 +350,19 @@ async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
 }
 
 impl Shared {
-    /// The next frame to send, if there is anything to say about any document.
-    fn next_frame(&self, server: &str) -> Option<Bytes> {
+    /// The next frame to send, if there is anything to say about any document by now.
+    fn next(&self, server: &str) -> Next {
+        let now = Instant::now();
         let mut replicas = lock(&self.replicas);
-        for (document, open) in replicas.iter_mut().filter(|(_, open)| open.dirty) {
+        for (document, open) in replicas.iter_mut() {
+            if open.due.is_none_or(|due| due > now) {
+                continue;
+            }
             let Some(saying) = open.replica.say() else {
-                open.dirty = false;
+                open.due = None;
                 continue;
             };
+            open.said = now;
             let sender = (&*self.name).into();
             let target = server.into();
             let document = document.clone();
@@ -333,9 +382,9 @@ impl Shared {
                     data,
                 }
             };
-            return Some(message.encode());
+            return Next::Frame(message.encode());
         }
-        None
+        Next::Wait(replicas.values().filter_map(|open| open.due).min())
     }
 
     fn hear(&self, frame: &Bytes) -> Result<(), WireError> {
@@ -359,7 +408,7 @@ impl Shared {
 
     fn on_document<R>(&self, document: &DocumentId, hear: impl FnOnce(&mut Replica) -> R) -> Option<R> {
         let result = lock(&self.replicas).get_mut(document).map(|open| {
-            open.dirty = true;
+            open.due = Some(Instant::now());
             hear(&mut open.replica)
         });
         self.edited.notify_one();

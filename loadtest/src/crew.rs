@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Claims, Violation},
-    client::{Client, Late},
+    client::{Client, ClientOptions, Late},
     edits,
     replica::Replica,
     wire::Endpoint,
@@ -36,7 +36,8 @@ pub struct CrewOptions {
     pub pause: Duration,
 }
 
-/// The writers.
+/// The writers. Every second one sends as a stock client does, ten times a second; the others send each edit at once,
+/// as faster clients may.
 pub struct Crew {
     documents: Vec<DocumentId>,
     clients: Vec<Arc<Client>>,
@@ -69,7 +70,11 @@ impl Crew {
                 .map(|document| Ok((document.clone(), Replica::new(edits::base()?))))
                 .collect::<Result<Vec<_>, AutomergeError>>()?;
             let name = format!("writer-{writer}-{:016x}", rng.random::<u64>());
-            let client = Arc::new(Client::start(name, endpoint, replicas));
+            let mut client_options = ClientOptions::from(endpoint);
+            if writer % 2 == 1 {
+                client_options.edit_interval = Duration::ZERO;
+            }
+            let client = Arc::new(Client::start(name, client_options, replicas));
             clients.push(client.clone());
             let rng = StdRng::from_rng(rng);
             let task = write(
@@ -168,7 +173,7 @@ impl Crew {
     pub async fn converge(&self, endpoint: impl Into<Endpoint>) -> Vec<Violation> {
         self.work(false);
         let name = format!("late-{:016x}", rand::random::<u64>());
-        let reader = Arc::new(Client::reader(name, endpoint, &self.documents));
+        let reader = Arc::new(Client::reader(name, endpoint.into(), &self.documents));
         let mut all = self.clients.clone();
         all.push(reader.clone());
         let mut violations = Vec::new();

@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use aetherflow_loadtest::{
     client::Client,
@@ -20,6 +23,10 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 /// Changes typed before the connection gets its turn: a burst that no person types, and that keeps the test short.
 const BURST: usize = 64;
+
+/// Bursts that may be waiting for their acknowledgement. Typing without any bound would turn most of the session into
+/// one upload of a finished document.
+const PIPELINED: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paper_typed_character_by_character_survives_exactly() {
@@ -40,14 +47,24 @@ async fn a_paper_typed_character_by_character_survives_exactly() {
     let (content, text) = session.new_document().unwrap();
     let author = Client::start("author", server.address(), [(document.clone(), Replica::new(content))]);
     author.until_connected(true, WITHIN).await.unwrap();
+    let mut waiting = VecDeque::new();
     for burst in session.patches.chunks(BURST) {
-        author.edit_all(&document, |replica| {
+        let typed = author.edit_all(&document, |replica| {
             for Patch(at, delete, insert) in burst {
                 replica.edit(|content| content.splice_text(&text, *at, *delete, insert).unwrap());
             }
+            replica.heads()[0]
         });
-        // Lets the connection have its turn.
-        tokio::task::yield_now().await;
+        waiting.push_back(typed);
+        if waiting.len() > PIPELINED
+            && let Some(oldest) = waiting.pop_front()
+        {
+            let acknowledged = |replica: &mut Replica| replica.acknowledged().contains(&oldest);
+            author
+                .until(&document, "what was typed is acknowledged", WITHIN, acknowledged)
+                .await
+                .unwrap();
+        }
     }
     let typed = started.elapsed();
     author

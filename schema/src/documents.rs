@@ -239,8 +239,11 @@ pub trait Documents: Send + Sync + 'static {
     fn open(&self, peer: Peer) -> BoxFuture<'_, Result<Arc<dyn SyncSession>, DocumentError>>;
 
     /// Creates a document with this content (a JSON object, or nothing).
-    fn create(&self, edit: AuthorizedEdit<DocumentId>, content: Option<serde_json::Value>)
-    -> BoxFuture<'_, Result<Written, DocumentError>>;
+    fn create(
+        &self,
+        edit: AuthorizedEdit<DocumentId>,
+        content: Option<serde_json::Value>,
+    ) -> BoxFuture<'_, Result<Written, DocumentError>>;
 
     /// Merges an automerge file into a document, creating it when it does not exist.
     fn import(&self, edit: AuthorizedEdit<DocumentId>, file: Bytes) -> BoxFuture<'_, Result<Written, DocumentError>>;

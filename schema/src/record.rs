@@ -121,7 +121,11 @@ impl<'a> Reader<'a> {
     fn take(&mut self, needed: usize) -> Result<&'a [u8], RecordError> {
         let left = self.bytes.len() - self.at;
         if left < needed {
-            return Err(RecordError::Truncated { at: self.at, needed, left });
+            return Err(RecordError::Truncated {
+                at: self.at,
+                needed,
+                left,
+            });
         }
         let piece = &self.bytes[self.at..self.at + needed];
         self.at += needed;

@@ -73,7 +73,6 @@ pub(crate) async fn too_many_from_one_address(stage: &mut Stage) {
     let greedy = stage.endpoint(0);
     let streams = open((0..PER_ADDRESS + MORE).map(|_| greedy), b"").await;
     let mut other = stage.endpoint(1).dial().await.unwrap();
-    drop(streams.len());
     let mut refused = 0;
     for mut stream in streams {
         let mut said = Vec::new();

@@ -198,9 +198,17 @@ fn operations_are_found_again_by_document<S: Storage>(store: &S) {
     let first = writer.append(&[entry(&one, 7, b"a"), entry(&one, 8, b"b")]);
     assert_eq!(first.offsets, [Offset(1), Offset(2)]);
     let again = writer.append(&[entry(&one, 8, b"b"), entry(&one, 9, b"c"), entry(&one, 9, b"c")]);
-    assert_eq!(again.offsets, [Offset(2), Offset(3), Offset(3)], "a repeated operation keeps its offset");
+    assert_eq!(
+        again.offsets,
+        [Offset(2), Offset(3), Offset(3)],
+        "a repeated operation keeps its offset"
+    );
     let other = writer.append(&[entry(&two, 7, b"a")]);
-    assert_eq!(other.offsets, [Offset(4)], "the same operation in another document is another one");
+    assert_eq!(
+        other.offsets,
+        [Offset(4)],
+        "the same operation in another document is another one"
+    );
     let ops = [entry(&one, 9, b"").op_id(), entry(&one, 55, b"").op_id()];
     assert_eq!(ok(store.lookup(&one, &ops)), [Some(Offset(3)), None]);
 }
@@ -224,7 +232,11 @@ fn documents_are_listed_once_and_in_pages<S: Storage>(store: &S) {
         }
         listed.extend(page);
     }
-    assert_eq!(listed, ok(store.documents(None, 1_000)), "pages give the same order as one long list");
+    assert_eq!(
+        listed,
+        ok(store.documents(None, 1_000)),
+        "pages give the same order as one long list"
+    );
     listed.sort();
     documents.sort();
     assert_eq!(listed, documents);
@@ -245,7 +257,11 @@ fn the_newest_snapshot_is_served<S: Storage>(store: &S) {
         assert_eq!(ok(store.snapshot(&document)), Some(snapshot(n)));
     }
     ok(store.put_snapshot(&document, &snapshot(9)));
-    assert_eq!(ok(store.snapshot(&document)), Some(snapshot(5)), "what is ahead of the log is not served");
+    assert_eq!(
+        ok(store.snapshot(&document)),
+        Some(snapshot(5)),
+        "what is ahead of the log is not served"
+    );
     assert_eq!(ok(store.snapshot(&document_in(2, 2))), None);
 }
 

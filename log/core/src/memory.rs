@@ -143,7 +143,11 @@ impl Storage for MemoryStorage {
     fn document_tail(&self, document: &DocumentId) -> Result<Option<Offset>, StorageError> {
         let contents = self.lock();
         let range = (document.clone(), Offset::ZERO)..=(document.clone(), Offset(u64::MAX));
-        Ok(contents.by_document.range(range).next_back().map(|((_, offset), _)| *offset))
+        Ok(contents
+            .by_document
+            .range(range)
+            .next_back()
+            .map(|((_, offset), _)| *offset))
     }
 
     fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
@@ -168,7 +172,12 @@ impl Storage for MemoryStorage {
             return Ok(None);
         };
         let range = (document.clone(), Offset::ZERO)..=(document.clone(), tail);
-        Ok(self.lock().snapshots.range(range).next_back().map(|(_, snapshot)| snapshot.clone()))
+        Ok(self
+            .lock()
+            .snapshots
+            .range(range)
+            .next_back()
+            .map(|(_, snapshot)| snapshot.clone()))
     }
 
     fn failsafe(&self) -> Option<Arc<str>> {

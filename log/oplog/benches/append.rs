@@ -38,7 +38,10 @@ struct Cell {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 fn main() {
@@ -61,7 +64,10 @@ fn main() {
             row += 1;
         };
         for bytes in PAYLOADS {
-            add(format!("file, append + fdatasync, {bytes} B"), floor(&dir, bytes, seconds));
+            add(
+                format!("file, append + fdatasync, {bytes} B"),
+                floor(&dir, bytes, seconds),
+            );
             for appenders in APPENDERS {
                 let cell = runtime.block_on(log(&dir, bytes, appenders, seconds));
                 add(format!("log, {bytes} B, {appenders} appenders"), cell);
@@ -104,7 +110,9 @@ async fn log(dir: &Path, bytes: usize, appenders: usize, seconds: Duration) -> C
     stop.store(true, Ordering::Relaxed);
     let mut latencies_ns = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("a histogram");
     for task in tasks {
-        latencies_ns.add(task.await.expect("an appender")).expect("the same range");
+        latencies_ns
+            .add(task.await.expect("an appender"))
+            .expect("the same range");
     }
     let elapsed = start.elapsed();
     log.close();
@@ -154,7 +162,14 @@ fn print(rows: &[(String, Vec<Cell>)]) {
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     let mut floor_us = 0.0;
     for (name, cells) in rows {
-        let quantile = |q: f64| median(cells.iter().map(|cell| cell.latencies_ns.value_at_quantile(q) as f64 / 1e3).collect());
+        let quantile = |q: f64| {
+            median(
+                cells
+                    .iter()
+                    .map(|cell| cell.latencies_ns.value_at_quantile(q) as f64 / 1e3)
+                    .collect(),
+            )
+        };
         let per_second = median(cells.iter().map(|cell| cell.per_second).collect());
         if name.starts_with("file") {
             floor_us = quantile(0.5);

@@ -24,7 +24,12 @@ pub struct TailReader {
 }
 
 impl TailReader {
-    pub(crate) fn new(log: LogHandle, partition: PartitionId, from: Offset, watermark: watch::Receiver<Offset>) -> Self {
+    pub(crate) fn new(
+        log: LogHandle,
+        partition: PartitionId,
+        from: Offset,
+        watermark: watch::Receiver<Offset>,
+    ) -> Self {
         Self {
             log,
             partition,
@@ -42,7 +47,12 @@ impl TailReader {
                 self.next = frame.header().last().next();
                 return Ok(Some(frame));
             }
-            if self.watermark.wait_for(|committed| *committed >= self.next).await.is_err() {
+            if self
+                .watermark
+                .wait_for(|committed| *committed >= self.next)
+                .await
+                .is_err()
+            {
                 return Ok(None);
             }
             let (log, partition, from) = (self.log.clone(), self.partition, self.next);

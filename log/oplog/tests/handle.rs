@@ -32,7 +32,10 @@ async fn appenders_and_a_tail_agree(log: LogHandle) {
                 let mut offsets = Vec::new();
                 for n in 0..50 {
                     let appended = log.append(vec![entry(&document, n, b"payload")]).await.unwrap();
-                    assert!(log.committed(PartitionId(1)) >= appended.last(), "told before the watermark moved");
+                    assert!(
+                        log.committed(PartitionId(1)) >= appended.last(),
+                        "told before the watermark moved"
+                    );
                     offsets.push(appended.last());
                 }
                 offsets
@@ -84,10 +87,16 @@ async fn everything_is_there_after_closing_and_opening_again() {
             for n in 0..20 {
                 log.append(vec![entry(&document, round * 100 + n, b"x")]).await.unwrap();
             }
-            assert_eq!(log.document_entries(&document, Offset::ZERO, usize::MAX).unwrap().len(), 20 * (round as usize + 1));
+            assert_eq!(
+                log.document_entries(&document, Offset::ZERO, usize::MAX).unwrap().len(),
+                20 * (round as usize + 1)
+            );
         }
         let status = log.status();
-        assert!(status.iter().all(|p| p.state.as_ref().unwrap().epoch == round + 1), "a new epoch at each start");
+        assert!(
+            status.iter().all(|p| p.state.as_ref().unwrap().epoch == round + 1),
+            "a new epoch at each start"
+        );
         assert!(log.verify(&mut |_| {}).unwrap().damage.is_empty());
         chains.push(status);
         log.close();
@@ -107,7 +116,10 @@ async fn a_failed_write_is_reported_reads_go_on_and_resuming_loses_nothing() {
     assert!(matches!(failed, Err(AppendError::Unknown(reason)) if reason.contains("no space")));
     let refused = log.append(vec![entry(&document_in(3, 1), 1, b"x")]).await;
     assert!(matches!(refused, Err(AppendError::ReadOnly(_))));
-    assert_eq!(log.document_entries(&document, Offset::ZERO, usize::MAX).unwrap().len(), 1);
+    assert_eq!(
+        log.document_entries(&document, Offset::ZERO, usize::MAX).unwrap().len(),
+        1
+    );
     log.resume().await.unwrap();
     let again = log.append(vec![entry(&document, 2, b"x")]).await.unwrap();
     assert_eq!(again.last(), Offset(2));
@@ -138,5 +150,9 @@ async fn a_full_queue_refuses_instead_of_growing() {
         append.await.unwrap();
     }
     assert_eq!(accepted + refused, 10_000);
-    assert_eq!(log.committed(PartitionId(0)), Offset(accepted), "what was accepted is there, all of it");
+    assert_eq!(
+        log.committed(PartitionId(0)),
+        Offset(accepted),
+        "what was accepted is there, all of it"
+    );
 }

@@ -26,7 +26,10 @@ pub(crate) fn put(db: &DB, batch: &mut WriteBatch, frame: &Frame) -> Result<(), 
 pub(crate) fn places(frame: &Frame) -> Result<BTreeMap<&[u8], Vec<u8>>, RecordError> {
     let mut places: BTreeMap<&[u8], Vec<u8>> = BTreeMap::new();
     for (place, ids) in (0u16..).zip(frame.ids()) {
-        places.entry(ids?.0).or_default().extend_from_slice(&place.to_be_bytes());
+        places
+            .entry(ids?.0)
+            .or_default()
+            .extend_from_slice(&place.to_be_bytes());
     }
     Ok(places)
 }
@@ -61,7 +64,9 @@ pub(crate) fn entries(
         let (_, base) = keys::split_document_at(&key)
             .ok_or_else(|| damaged(after.next(), "a key of the document index is malformed".to_owned()))?;
         let frame = entry::at(db, partition, base)?;
-        let mut places = places.chunks_exact(2).map(|place| u64::from(u16::from_be_bytes([place[0], place[1]])));
+        let mut places = places
+            .chunks_exact(2)
+            .map(|place| u64::from(u16::from_be_bytes([place[0], place[1]])));
         let mut wanted = places.next();
         for entry in frame.entries() {
             let entry = entry.map_err(|error| damaged(base, error.to_string()))?;
@@ -70,7 +75,10 @@ pub(crate) fn entries(
             }
             wanted = places.next();
             if entry.draft.document != *document {
-                return Err(damaged(entry.offset, "the document index names another document's entry".to_owned()));
+                return Err(damaged(
+                    entry.offset,
+                    "the document index names another document's entry".to_owned(),
+                ));
             }
             if entry.offset <= after {
                 continue;
@@ -82,7 +90,10 @@ pub(crate) fn entries(
             entries.push(entry);
         }
         if wanted.is_some() {
-            return Err(damaged(base, "the document index names entries that are not there".to_owned()));
+            return Err(damaged(
+                base,
+                "the document index names entries that are not there".to_owned(),
+            ));
         }
     }
     Ok(entries)

@@ -116,6 +116,9 @@ fn check_place(frame: &Frame, partition: PartitionId, base: Offset) -> Result<()
     Err(ReadError::Damaged {
         partition,
         offset: base,
-        reason: format!("the frame of partition {}, offset {} stands here", header.partition, header.base),
+        reason: format!(
+            "the frame of partition {}, offset {} stands here",
+            header.partition, header.base
+        ),
     })
 }

@@ -42,7 +42,9 @@ pub(crate) fn load_or_create(db: &DB, id: Uuid, partitions: u16) -> Result<Meta,
         return Err(OpenError::Format(format));
     }
     let id = read("id")?.and_then(|id| Uuid::from_slice(&id).ok());
-    let partitions = read("partitions")?.and_then(|p| p.try_into().ok()).map(u16::from_be_bytes);
+    let partitions = read("partitions")?
+        .and_then(|p| p.try_into().ok())
+        .map(u16::from_be_bytes);
     Ok(Meta {
         id: id.ok_or_else(|| malformed("id"))?,
         partitions: partitions.filter(|p| *p > 0).ok_or_else(|| malformed("partitions"))?,

@@ -60,15 +60,19 @@ impl StoreOptions {
         // There is one writer; what makes concurrent ones safe only costs.
         options.set_allow_concurrent_memtable_write(false);
         options.set_enable_write_thread_adaptive_yield(false);
-        let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+        let families =
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
         DB::open_cf_descriptors(&options, path, families)
     }
 
     /// Compactions wait until recovery has compared the tables on disk with those in use.
     pub(crate) fn allow_compactions(&self, db: &DB) -> Result<(), rocksdb::Error> {
-        Family::ALL
-            .iter()
-            .try_for_each(|family| db.set_options_cf(crate::store::family(db, *family), &[("disable_auto_compactions", "false")]))
+        Family::ALL.iter().try_for_each(|family| {
+            db.set_options_cf(
+                crate::store::family(db, *family),
+                &[("disable_auto_compactions", "false")],
+            )
+        })
     }
 }
 

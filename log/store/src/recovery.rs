@@ -9,11 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aetherflow_log_core::{
-    Damage, PartitionState, Tail,
-    storage::Verified,
-    tail::judge,
-};
+use aetherflow_log_core::{Damage, PartitionState, Tail, storage::Verified, tail::judge};
 use aetherflow_schema::id::{ChainHash, Offset, PartitionId};
 use rocksdb::{DB, DBRecoveryMode, ErrorKind};
 use uuid::Uuid;
@@ -101,11 +97,17 @@ fn open_db(options: &StoreOptions) -> Result<(DB, bool), OpenError> {
     let path = options.dir.join("rocksdb");
     let before = tables(&path).map_err(|error| OpenError::Io(path.clone(), error))?;
     let opened = open_as_found(options, &path)?;
-    let live = opened.0.live_files().map_err(|error| OpenError::Corrupt(error.to_string()))?;
+    let live = opened
+        .0
+        .live_files()
+        .map_err(|error| OpenError::Corrupt(error.to_string()))?;
     let live: BTreeSet<&str> = live.iter().map(|file| file.name.trim_start_matches('/')).collect();
     let forgotten: Vec<&String> = before.iter().filter(|name| !live.contains(name.as_str())).collect();
     if !forgotten.is_empty() {
-        tracing::warn!(?forgotten, "the database does not use all of its tables; checking the whole log");
+        tracing::warn!(
+            ?forgotten,
+            "the database does not use all of its tables; checking the whole log"
+        );
     }
     options
         .allow_compactions(&opened.0)
@@ -162,13 +164,7 @@ fn recover(db: &DB, partition: PartitionId, noted: Option<Tail>, suspect: bool) 
         verify::partition(db, partition, tail, &mut Verified::default(), &mut |_| {})?;
     }
     let noted_offset = noted.map_or(Offset::ZERO, |noted| noted.offset);
-    let from = Offset(
-        tail.offset
-            .0
-            .saturating_sub(TAIL_ENTRIES)
-            .min(noted_offset.0)
-            .max(1),
-    );
+    let from = Offset(tail.offset.0.saturating_sub(TAIL_ENTRIES).min(noted_offset.0).max(1));
     let mut chain_at_witness: Option<ChainHash> = None;
     let mut end = Offset::ZERO;
     for frame in entry::from(db, partition, from).map_err(damage)? {

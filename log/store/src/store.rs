@@ -158,7 +158,10 @@ impl RocksStore {
         Ok(partition)
     }
 
-    fn write_batch(&self, build: impl FnOnce(&DB, &mut WriteBatch) -> Result<bool, String>) -> Result<(), StorageError> {
+    fn write_batch(
+        &self,
+        build: impl FnOnce(&DB, &mut WriteBatch) -> Result<bool, String>,
+    ) -> Result<(), StorageError> {
         if let Some(reason) = self.failsafe() {
             return Err(StorageError::Failsafe(reason));
         }

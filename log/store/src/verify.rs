@@ -22,9 +22,7 @@ pub(crate) fn partition(
     verified: &mut Verified,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Damage> {
-    let at = |offset: Offset| {
-        move |reason: String| Damage { offset, reason }
-    };
+    let at = |offset: Offset| move |reason: String| Damage { offset, reason };
     let damage = |error: ReadError| match error {
         ReadError::Damaged { offset, reason, .. } => Damage { offset, reason },
         ReadError::Failed(reason) => at(Offset(1))(reason),
@@ -53,7 +51,10 @@ pub(crate) fn partition(
         return Err(at(next)(format!("the entries up to {} are missing", tail.offset)));
     }
     if chain != tail.chain {
-        return Err(at(tail.offset)(format!("the chain ends in {chain} instead of {}", tail.chain)));
+        return Err(at(tail.offset)(format!(
+            "the chain ends in {chain} instead of {}",
+            tail.chain
+        )));
     }
     Ok(())
 }

@@ -32,7 +32,11 @@ fn fill(dir: &Path) {
         for partition in 0..4 {
             let mut writer = Writer::new(&store, PartitionId(partition));
             for n in half * ENTRIES / 2..(half + 1) * ENTRIES / 2 {
-                writer.append(&[entry(&document_in(partition, 1), n, format!("payload {n}").repeat(20).as_bytes())]);
+                writer.append(&[entry(
+                    &document_in(partition, 1),
+                    n,
+                    format!("payload {n}").repeat(20).as_bytes(),
+                )]);
             }
         }
     }
@@ -78,7 +82,10 @@ fn judge(dir: &Path, context: &str) -> Outcome {
             PartitionState::Sound(tail) => tail,
             PartitionState::Quarantined(damage) => {
                 assert!(damage.offset <= Offset(ENTRIES + 1), "{context}: {damage}");
-                assert!(store.document_entries(&document, Offset::ZERO, usize::MAX).is_err(), "{context}");
+                assert!(
+                    store.document_entries(&document, Offset::ZERO, usize::MAX).is_err(),
+                    "{context}"
+                );
                 outcome = Outcome::Reported;
                 continue;
             }
@@ -87,18 +94,32 @@ fn judge(dir: &Path, context: &str) -> Outcome {
             outcome = Outcome::Reported;
             continue;
         };
-        assert_eq!(tail.offset, Offset(ENTRIES), "{context}: the tail is short, and nobody said so");
-        assert_eq!(entries.len() as u64, ENTRIES, "{context}: entries are missing, and nobody said so");
+        assert_eq!(
+            tail.offset,
+            Offset(ENTRIES),
+            "{context}: the tail is short, and nobody said so"
+        );
+        assert_eq!(
+            entries.len() as u64,
+            ENTRIES,
+            "{context}: entries are missing, and nobody said so"
+        );
         for (n, found) in entries.iter().enumerate() {
             let expected = format!("payload {n}").repeat(20);
-            assert_eq!(found.draft.payload, expected, "{context}: entry {n} is not what was written");
+            assert_eq!(
+                found.draft.payload, expected,
+                "{context}: entry {n} is not what was written"
+            );
         }
     }
     outcome
 }
 
 fn rounds(count: usize, what: &str, mut damage: impl FnMut(&mut StdRng, &Path) -> String) {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(rand::random);
     let mut random = StdRng::seed_from_u64(seed);
     let original = tempfile::tempdir().unwrap();
     fill(original.path());
@@ -146,7 +167,12 @@ fn a_file_cut_short_is_detected_or_harmless() {
         let file = pick(random, dir);
         let length = fs::metadata(&file).unwrap().len();
         let keep = random.random_range(0..length);
-        fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(keep).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_len(keep)
+            .unwrap();
         format!("{} cut from {length} to {keep}", file.file_name().unwrap().display())
     });
 }
@@ -200,7 +226,11 @@ fn the_rest_keeps_serving_when_one_partition_lost_its_tail() {
         for partition in 0..4 {
             let mut writer = Writer::new(&store, PartitionId(partition));
             for n in 0..ENTRIES {
-                writer.append(&[entry(&document_in(partition, 1), n, format!("payload {n}").repeat(20).as_bytes())]);
+                writer.append(&[entry(
+                    &document_in(partition, 1),
+                    n,
+                    format!("payload {n}").repeat(20).as_bytes(),
+                )]);
             }
         }
     }
@@ -209,12 +239,28 @@ fn the_rest_keeps_serving_when_one_partition_lost_its_tail() {
         .rfind(|file| file.extension().is_some_and(|extension| extension == "log"))
         .unwrap();
     let length = fs::metadata(&log).unwrap().len();
-    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length - 200).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(length - 200)
+        .unwrap();
     let store = RocksStore::open(options(dir.path())).unwrap();
     let states: Vec<_> = (0..4).map(|p| store.state(PartitionId(p))).collect();
-    assert!(matches!(&states[3], PartitionState::Quarantined(damage) if damage.offset == Offset(ENTRIES)), "{states:?}");
-    assert!(states[..3].iter().all(|state| matches!(state, PartitionState::Sound(_))), "{states:?}");
+    assert!(
+        matches!(&states[3], PartitionState::Quarantined(damage) if damage.offset == Offset(ENTRIES)),
+        "{states:?}"
+    );
+    assert!(
+        states[..3]
+            .iter()
+            .all(|state| matches!(state, PartitionState::Sound(_))),
+        "{states:?}"
+    );
     Writer::new(&store, PartitionId(0)).append(&[entry(&document_in(0, 1), 1_000, b"goes on")]);
     let found = store.verify(&mut |_| {}).unwrap().damage;
-    assert_eq!(found.iter().map(|(partition, _)| *partition).collect::<Vec<_>>(), [PartitionId(3)]);
+    assert_eq!(
+        found.iter().map(|(partition, _)| *partition).collect::<Vec<_>>(),
+        [PartitionId(3)]
+    );
 }

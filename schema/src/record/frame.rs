@@ -95,7 +95,12 @@ impl Frame {
             1 => FrameKind::Entries,
             2 => FrameKind::EpochStart,
             3 => FrameKind::Noop,
-            value => return Err(RecordError::Unknown { what: "frame kind", value }),
+            value => {
+                return Err(RecordError::Unknown {
+                    what: "frame kind",
+                    value,
+                });
+            }
         };
         let header = FrameHeader {
             kind,
@@ -268,10 +273,7 @@ impl FrameBuilder {
         head[40..44].copy_from_slice(&body.to_be_bytes());
         head[44..76].copy_from_slice(&header.chain_before.0);
         head[76..CRC_AT].copy_from_slice(&header.chain_after.0);
-        let crc = crc32c::crc32c_append(
-            crc32c::crc32c(&self.bytes[..CRC_AT]),
-            &self.bytes[FRAME_HEADER_BYTES..],
-        );
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&self.bytes[..CRC_AT]), &self.bytes[FRAME_HEADER_BYTES..]);
         self.bytes[CRC_AT..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
         Frame {
             header: self.header,

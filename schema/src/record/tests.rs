@@ -84,7 +84,10 @@ fn too_long_parts_are_refused() {
     long.payload = Bytes::from(vec![0; limits::ENTRY_PAYLOAD_BYTES + 1]);
     assert!(matches!(
         long.encode(),
-        Err(RecordError::TooLong { what: "the payload", .. })
+        Err(RecordError::TooLong {
+            what: "the payload",
+            ..
+        })
     ));
 }
 

@@ -79,9 +79,19 @@ fn register_health(health: &Health, log: &LogHandle) {
         let damaged: Vec<String> = partitions
             .status()
             .into_iter()
-            .filter_map(|status| Some(format!("partition {} is quarantined, {}", status.partition, status.state.err()?)))
+            .filter_map(|status| {
+                Some(format!(
+                    "partition {} is quarantined, {}",
+                    status.partition,
+                    status.state.err()?
+                ))
+            })
             .collect();
-        if damaged.is_empty() { Ok(()) } else { Err(damaged.join("; ")) }
+        if damaged.is_empty() {
+            Ok(())
+        } else {
+            Err(damaged.join("; "))
+        }
     });
 }
 

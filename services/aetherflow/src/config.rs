@@ -178,7 +178,11 @@ impl Config {
             "is the same as `listen`",
         );
         invalid.unless(self.log.partitions > 0, "log.partitions", "is 0");
-        invalid.unless(self.log.queue_bytes >= 64 << 10, "log.queue_bytes", "is less than 65536");
+        invalid.unless(
+            self.log.queue_bytes >= 64 << 10,
+            "log.queue_bytes",
+            "is less than 65536",
+        );
         self.logs.validate(&mut invalid);
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);
@@ -235,7 +239,11 @@ mod tests {
     fn flags_win_over_the_environment_and_that_over_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("aetherflow.toml");
-        fs::write(&file, "listen = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\ndata_dir = \"/a\"").unwrap();
+        fs::write(
+            &file,
+            "listen = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\ndata_dir = \"/a\"",
+        )
+        .unwrap();
         let sources = Sources {
             file: Some(file),
             flags: vec![("listen", "--listen", "127.0.0.1:5".to_owned())],

@@ -30,13 +30,29 @@ impl std::fmt::Debug for Figures {
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let status = self.log.status();
-        let committed: u64 = status.iter().filter_map(|p| p.state.as_ref().ok()).map(|tail| tail.offset.0).sum();
+        let committed: u64 = status
+            .iter()
+            .filter_map(|p| p.state.as_ref().ok())
+            .map(|tail| tail.offset.0)
+            .sum();
         let quarantined = status.iter().filter(|p| p.state.is_err()).count();
         let (open, memory) = self.statesync.usage();
         let figures: [(&str, &str, u64); 5] = [
-            ("committed_entries", "Committed entries in all sound partitions", committed),
-            ("quarantined_partitions", "Partitions that serve nothing because they are damaged", quarantined as u64),
-            ("failsafe", "1 while no edits are taken because a write failed", u64::from(self.log.failsafe().is_some())),
+            (
+                "committed_entries",
+                "Committed entries in all sound partitions",
+                committed,
+            ),
+            (
+                "quarantined_partitions",
+                "Partitions that serve nothing because they are damaged",
+                quarantined as u64,
+            ),
+            (
+                "failsafe",
+                "1 while no edits are taken because a write failed",
+                u64::from(self.log.failsafe().is_some()),
+            ),
             ("open_documents", "Documents with an actor", open as u64),
             ("document_bytes", "Memory of materialized documents, about", memory),
         ];

@@ -38,12 +38,20 @@ impl Greeting<'_> {
             ("Console", format!("http://{public}/"), ""),
             ("API", format!("http://{public}/v1/documents"), ""),
             ("Metrics", format!("http://{admin}/metrics"), ""),
-            ("Data", self.data_dir.display().to_string(), "edits are fsynced before they are acknowledged"),
+            (
+                "Data",
+                self.data_dir.display().to_string(),
+                "edits are fsynced before they are acknowledged",
+            ),
         ];
         let title = format!("AetherFlow {}", env!("CARGO_PKG_VERSION"));
         let mut text = format!("\n  {}  development\n\n", paint("1;36", &title));
         for (name, value, note) in rows {
-            let note = if note.is_empty() { String::new() } else { format!("  ({note})") };
+            let note = if note.is_empty() {
+                String::new()
+            } else {
+                format!("  ({note})")
+            };
             let _ = writeln!(text, "  {name:<11}{}{}", paint("1", &value), paint("2", &note));
         }
         let warning = "NO AUTHENTICATION. Whoever reaches these addresses can read and change everything.";
@@ -100,7 +108,10 @@ mod tests {
     fn a_server_that_others_can_reach_says_so() {
         for address in ["0.0.0.0:7400", "[::]:7400"] {
             let text = text(address);
-            assert!(text.contains("REACHABLE") && !text.contains(&format!("ws://{address}")), "{text}");
+            assert!(
+                text.contains("REACHABLE") && !text.contains(&format!("ws://{address}")),
+                "{text}"
+            );
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io::{self, ErrorKind},
+    net::Shutdown,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -21,6 +22,7 @@ use aetherflow_schema::{
     repo::Message,
 };
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     time::{Instant, Sleep, sleep},
@@ -292,11 +294,25 @@ impl Connection {
                 self.outbound.written(written, all);
                 // Bytes that the system takes while others wait mean that the peer acknowledged earlier ones.
                 self.heard |= written > 0 && !all;
-                if all && self.phase == (Phase::Closing { answered: true }) {
-                    self.phase = Phase::Over;
+                if all {
+                    self.on_written();
                 }
             }
             Err(error) => self.lost(&error),
+        }
+    }
+
+    /// Everything is written, a close frame too if there was one.
+    fn on_written(&mut self) {
+        match self.phase {
+            Phase::Closing { answered: true } => self.phase = Phase::Over,
+            // No answer will be understood, so the peer has to see that nothing more comes.
+            Phase::Closing { answered: false } if self.decoder.has_failed() => {
+                if let Err(error) = SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+                    self.lost(&error);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -99,6 +99,11 @@ impl Decoder {
         })
     }
 
+    /// Whether the peer broke a rule, so that its answer to a close will not be recognized.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Incoming>, Close> {
         loop {
             let mut payload = match self.frame {

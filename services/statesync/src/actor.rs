@@ -102,7 +102,12 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// Loads the document and serves it until it is idle.
-    pub(crate) async fn run(document: DocumentId, log: LogHandle, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Input>) {
+    pub(crate) async fn run(
+        document: DocumentId,
+        log: LogHandle,
+        shared: Arc<Shared>,
+        mut inbox: mpsc::Receiver<Input>,
+    ) {
         let loading = {
             let (log, document) = (log.clone(), document.clone());
             task::spawn_blocking(move || load::load(&log, &document)).await
@@ -274,7 +279,9 @@ impl Actor {
 
     /// The entries of the first frame in flight are committed, or failed.
     async fn committed(&mut self, result: Result<Appended, AppendError>) {
-        let Some(first) = self.in_flight.pop_front() else { return };
+        let Some(first) = self.in_flight.pop_front() else {
+            return;
+        };
         match result {
             Ok(appended) => {
                 // Those that were in the log before were counted and applied before.
@@ -425,7 +432,9 @@ impl Actor {
             None => &empty,
             Some(serde_json::Value::Object(content)) => content,
             Some(_) => {
-                let _ = answer.send(Err(DocumentError::Invalid("the content must be a JSON object".to_owned())));
+                let _ = answer.send(Err(DocumentError::Invalid(
+                    "the content must be a JSON object".to_owned(),
+                )));
                 return;
             }
         };
@@ -494,7 +503,8 @@ impl Actor {
                 Ok(()) => match &self.content {
                     Content::Live(live) => {
                         let work = || question(&live.doc, &self.log, &self.document);
-                        contained(|| task::block_in_place(work)).unwrap_or_else(|reason| Err(DocumentError::Invalid(reason)))
+                        contained(|| task::block_in_place(work))
+                            .unwrap_or_else(|reason| Err(DocumentError::Invalid(reason)))
                     }
                     Content::Absent | Content::Cold(_) => Err(DocumentError::NotFound),
                 },
@@ -544,7 +554,8 @@ impl Actor {
             tracing::error!(doc = %self.document, %offset, reason, "an entry cannot be applied and was set aside");
         }
         self.set_aside.extend(set_aside);
-        self.shared.set_quarantined(&self.document, self.set_aside.first(), now_ms());
+        self.shared
+            .set_quarantined(&self.document, self.set_aside.first(), now_ms());
     }
 
     /// A snapshot pays when loading without it would take noticeably longer.

@@ -27,11 +27,7 @@ pub(crate) enum Refused {
     #[error("a number in {0} of the sync message is malformed")]
     Number(&'static str),
     #[error("the sync message has {found} {what}; {limit} are allowed")]
-    TooMany {
-        what: &'static str,
-        found: u64,
-        limit: u64,
-    },
+    TooMany { what: &'static str, found: u64, limit: u64 },
     #[error("a Bloom filter in the sync message is inconsistent")]
     Filter,
     #[error("the bytes of a change are not an automerge chunk")]
@@ -179,9 +175,12 @@ mod tests {
         let mut peer = AutoCommit::new();
         let mut messages = Vec::new();
         for n in 0..20 {
-            doc.put(ROOT, "text", format!("{n} {}", "long ".repeat(n * 20))).unwrap();
+            doc.put(ROOT, "text", format!("{n} {}", "long ".repeat(n * 20)))
+                .unwrap();
             loop {
-                let Some(message) = doc.sync().generate_sync_message(&mut here) else { break };
+                let Some(message) = doc.sync().generate_sync_message(&mut here) else {
+                    break;
+                };
                 messages.push(message.clone().encode());
                 peer.sync().receive_sync_message(&mut there, message).unwrap();
                 if let Some(answer) = peer.sync().generate_sync_message(&mut there) {
@@ -211,7 +210,13 @@ mod tests {
         message.push(filter.len() as u8);
         message.extend_from_slice(&filter);
         message.push(0);
-        assert!(matches!(check(&message), Err(Refused::TooMany { what: "filter probes", .. })));
+        assert!(matches!(
+            check(&message),
+            Err(Refused::TooMany {
+                what: "filter probes",
+                ..
+            })
+        ));
     }
 
     #[test]

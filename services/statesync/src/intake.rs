@@ -32,7 +32,8 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
             let encode = |draft: EntryDraft| draft.encode().map_err(|error: RecordError| error.to_string());
             match kind {
                 ChunkKind::Change | ChunkKind::CompressedChange => {
-                    let change = contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
+                    let change =
+                        contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
                     let op_id = OpId(change.hash().0);
                     entries.push(encode(draft(document, author, EntryKind::Change, op_id, chunk))?);
                 }

@@ -34,9 +34,7 @@ fn convert(value: &hydrate::Value, depth: usize) -> Value {
                 .map(|(key, value)| (key.clone(), convert(&value.value, depth + 1)))
                 .collect::<Map<_, _>>(),
         ),
-        hydrate::Value::List(list) => {
-            Value::Array(list.iter().map(|item| convert(&item.value, depth + 1)).collect())
-        }
+        hydrate::Value::List(list) => Value::Array(list.iter().map(|item| convert(&item.value, depth + 1)).collect()),
         hydrate::Value::Text(text) => Value::String(text.to_string()),
         hydrate::Value::Scalar(scalar) => from_scalar(scalar),
     }

@@ -48,7 +48,11 @@ impl Stored {
 
     fn offset(&self) -> Offset {
         let snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.offset);
-        self.tail.last().map(|entry| entry.offset).or(snapshot).unwrap_or_default()
+        self.tail
+            .last()
+            .map(|entry| entry.offset)
+            .or(snapshot)
+            .unwrap_or_default()
     }
 
     fn changes(&self) -> impl Iterator<Item = &Entry> {
@@ -74,7 +78,9 @@ impl Stored {
             if entry.draft.kind != EntryKind::Change {
                 return None;
             }
-            let change = contained(|| Change::from_bytes(entry.draft.payload.to_vec())).ok()?.ok()?;
+            let change = contained(|| Change::from_bytes(entry.draft.payload.to_vec()))
+                .ok()?
+                .ok()?;
             if !change.deps().iter().all(|dep| known.contains(dep)) {
                 return None;
             }
@@ -98,7 +104,8 @@ impl Stored {
         if let Some(snapshot) = &self.snapshot {
             bytes.extend_from_slice(&snapshot.document);
         }
-        self.changes().for_each(|entry| bytes.extend_from_slice(&entry.draft.payload));
+        self.changes()
+            .for_each(|entry| bytes.extend_from_slice(&entry.draft.payload));
         let set_aside = match load_whole(&bytes) {
             Ok(doc) => return Ok((live(doc), Vec::new())),
             Err(reason) => {
@@ -112,9 +119,8 @@ impl Stored {
     /// Applies the entries singly, and sets those aside that cannot be applied: the rest of the document is served.
     fn one_by_one(&self, mut set_aside: Vec<(Offset, String)>) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
         let mut doc = match &self.snapshot {
-            Some(snapshot) => {
-                load_whole(&snapshot.document).map_err(|reason| StorageError::Unreadable(format!("the snapshot: {reason}")))?
-            }
+            Some(snapshot) => load_whole(&snapshot.document)
+                .map_err(|reason| StorageError::Unreadable(format!("the snapshot: {reason}")))?,
             None => Automerge::new(),
         };
         for entry in self.changes() {

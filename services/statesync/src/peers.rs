@@ -233,7 +233,9 @@ fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Mad
             }
             let before = state.sync.clone();
             // Automerge has panicked here on inconsistent states; such a peer starts over when it reconnects.
-            let message = contained(|| live.doc.generate_sync_message(&mut state.sync)).ok().flatten();
+            let message = contained(|| live.doc.generate_sync_message(&mut state.sync))
+                .ok()
+                .flatten();
             let message = message.map(|message| Bytes::from(message.encode()));
             made.push(Made {
                 before,

@@ -243,7 +243,8 @@ impl Documents for Statesync {
     ) -> BoxFuture<'_, Result<Written, DocumentError>> {
         Box::pin(async move {
             let (author, document) = edit.into_parts();
-            self.ask(&document, |answer| Input::Create(author, content, answer)).await
+            self.ask(&document, |answer| Input::Create(author, content, answer))
+                .await
         })
     }
 
@@ -264,7 +265,8 @@ impl Documents for Statesync {
     fn history(&self, grant: Grant, after: u64, limit: usize) -> BoxFuture<'_, Result<HistoryPage, DocumentError>> {
         Box::pin(async move {
             self.must_exist(grant.document()).await?;
-            self.ask(grant.document(), |answer| Input::History(after, limit, answer)).await
+            self.ask(grant.document(), |answer| Input::History(after, limit, answer))
+                .await
         })
     }
 

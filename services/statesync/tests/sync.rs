@@ -68,7 +68,10 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_a_late_joiner_needs_
     })
     .await;
     let (_, memory) = statesync.usage();
-    assert!(memory < 100_000, "{memory} bytes: the document was materialized to be sent");
+    assert!(
+        memory < 100_000,
+        "{memory} bytes: the document was materialized to be sent"
+    );
     late.doc.put(ROOT, "late", true).unwrap();
     late.until_saved().await;
 }
@@ -137,12 +140,20 @@ async fn garbage_ends_the_sender_and_nobody_else() {
     let statesync = start(memory());
     let id = document(1);
     let mut honest = Client::open(&statesync, &id).await;
-    let garbage: [&[u8]; 4] = [b"", b"\x42", b"\x99nonsense", &[0x42, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]];
+    let garbage: [&[u8]; 4] = [
+        b"",
+        b"\x42",
+        b"\x99nonsense",
+        &[0x42, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    ];
     for bytes in garbage {
         let hostile = Client::open(&statesync, &id).await;
         hostile.send_raw(bytes).await;
         eventually("it is thrown out", async || {
-            hostile.drain().iter().any(|frame| matches!(frame, PeerFrame::Malformed { .. }))
+            hostile
+                .drain()
+                .iter()
+                .any(|frame| matches!(frame, PeerFrame::Malformed { .. }))
         })
         .await;
     }
@@ -175,7 +186,10 @@ async fn a_change_that_cannot_be_applied_is_set_aside_and_the_document_goes_on()
     };
     forger.send_raw(&message.encode()).await;
     eventually("the forger is thrown out", async || {
-        forger.drain().iter().any(|frame| matches!(frame, PeerFrame::Malformed { .. }))
+        forger
+            .drain()
+            .iter()
+            .any(|frame| matches!(frame, PeerFrame::Malformed { .. }))
     })
     .await;
     honest.doc.put(ROOT, "b", 3).unwrap();
@@ -211,7 +225,11 @@ async fn a_refused_edit_is_said_so_and_asked_for_when_the_log_takes_writes_again
     })
     .await;
     let json = statesync.read(grant(&id), At::Now).await.unwrap();
-    assert_eq!(json.content, serde_json::json!({"a": 1}), "reads go on, without what is not committed");
+    assert_eq!(
+        json.content,
+        serde_json::json!({"a": 1}),
+        "reads go on, without what is not committed"
+    );
     log.resume().await.unwrap();
     statesync.resumed().await;
     client.until_saved().await;
@@ -268,9 +286,15 @@ async fn documents_are_created_imported_read_and_exported_at_any_place() {
 
     let now = statesync.read(grant(&id), At::Now).await.unwrap();
     assert_eq!(now.content["title"], "another plan");
-    let before = statesync.read(grant(&id), At::Heads(created.heads.clone())).await.unwrap();
+    let before = statesync
+        .read(grant(&id), At::Heads(created.heads.clone()))
+        .await
+        .unwrap();
     assert_eq!(before.content, content);
-    assert_eq!(statesync.read(grant(&id), At::Change(1)).await.unwrap().content, content);
+    assert_eq!(
+        statesync.read(grant(&id), At::Change(1)).await.unwrap().content,
+        content
+    );
     assert_eq!(
         statesync.read(grant(&id), At::Change(0)).await.unwrap().content,
         serde_json::json!({})
@@ -288,7 +312,9 @@ async fn documents_are_created_imported_read_and_exported_at_any_place() {
     let rest = statesync.history(grant(&id), 1, 10).await.unwrap();
     assert_eq!((rest.next, rest.changes[0].index), (None, 2));
     assert_eq!(statesync.list(None, 10).await.unwrap(), [id.clone()]);
-    let nonsense = statesync.import(grant_write(&id), b"no automerge file".as_slice().into()).await;
+    let nonsense = statesync
+        .import(grant_write(&id), b"no automerge file".as_slice().into())
+        .await;
     assert!(matches!(nonsense, Err(DocumentError::Invalid(_))));
 }
 

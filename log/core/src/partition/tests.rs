@@ -88,7 +88,13 @@ fn an_operation_known_to_the_store_is_answered_at_once_with_its_offset() {
         Quorum { needed: 1 },
     );
     let mut effects: Effects = Vec::new();
-    partition.submit(1, 5, &[entry(&document_in(0, 1), 1, b"x")], &[Some(Offset(4))], &mut effects);
+    partition.submit(
+        1,
+        5,
+        &[entry(&document_in(0, 1), 1, b"x")],
+        &[Some(Offset(4))],
+        &mut effects,
+    );
     assert_eq!(completed(&effects), [(5, Ok(vec![Offset(4)]))]);
 }
 

@@ -138,6 +138,18 @@ async fn sockets_that_send_no_request_or_half_of_one_are_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_asks_for_nothing_more_is_closed() {
+    let server = Server::with(|options| options.timeouts.header_ms = 100).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = rest(&mut socket).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_trickles_in_is_closed_in_time() {
     let server = Server::with(|options| options.timeouts.header_ms = 200).await;
     let socket = TcpStream::connect(server.address).await.unwrap();

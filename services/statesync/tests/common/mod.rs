@@ -151,10 +151,7 @@ impl Client {
             match frame {
                 PeerFrame::Sync { message, .. } => {
                     let message = sync::Message::decode(message).unwrap();
-                    self.doc
-                        .sync()
-                        .receive_sync_message(&mut self.state, message)
-                        .unwrap();
+                    self.doc.sync().receive_sync_message(&mut self.state, message).unwrap();
                 }
                 PeerFrame::Unavailable { .. } => self.unavailable += 1,
                 PeerFrame::RemoteHeads { .. } | PeerFrame::Refused { .. } | PeerFrame::Malformed { .. } => {}
