@@ -130,13 +130,19 @@ export class Wire {
   }
 
   /**
-   * Asks for a document and keeps in sync with it, answering every message as a peer must.
+   * Keeps a document in sync, answering every message as a peer must: asks for it, or offers the one given.
    *
    * @param {string} documentId
-   * @returns {{ doc: import("@automerge/automerge").Doc<any> }} whose `doc` is the present state
+   * @param {import("@automerge/automerge").Doc<any>} [doc]
    */
-  follow(documentId) {
-    const followed = { doc: init() };
+  follow(documentId, doc) {
+    const followed = {
+      doc: doc ?? init(),
+      /** What the server last said it has. @type {string[]} */
+      theirHeads: [],
+      /** Tells the server about changes made to `doc`. */
+      push: () => say("sync"),
+    };
     let state = initSyncState();
     /** @param {string} type */
     const say = (type) => {
@@ -148,9 +154,10 @@ export class Wire {
       const frame = /** @type {Frame} */ (this.frames.at(-1));
       if (frame.type !== "sync" || frame.documentId !== documentId) return;
       [followed.doc, state] = receiveSyncMessage(followed.doc, state, frame.data);
+      followed.theirHeads = state.theirHeads ?? [];
       say("sync");
     });
-    say("request");
+    say(doc ? "sync" : "request");
     return followed;
   }
 

@@ -20,6 +20,9 @@ use crate::{
     outbound::kind,
 };
 
+/// The largest integer that a JavaScript number holds exactly, 2^53 - 1.
+const SAFE_INTEGER: u64 = (1 << 53) - 1;
+
 /// Who the server says it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
@@ -178,6 +181,8 @@ impl RepoSession {
             Message::Ephemeral { ref data, .. } if data.len() > self.ephemeral_bytes => {
                 Action::Ignore(Ignored::EphemeralSize)
             }
+            // A larger number would reach a JavaScript client as a BigInt, which it does not compare with numbers.
+            Message::Ephemeral { count, .. } if count > SAFE_INTEGER => Action::Ignore(Ignored::EphemeralData),
             Message::Ephemeral { ref data, .. } if !is_cbor(data) => Action::Ignore(Ignored::EphemeralData),
             Message::Ephemeral { .. } => Action::Forward(message),
             Message::RemoteSubscriptionChange { add, remove, .. } => Action::Subscribe { add, remove },
