@@ -192,7 +192,7 @@ impl Connection {
             && self.outbound.is_empty()
         {
             let close = close.clone();
-            self.close(close);
+            self.hang_up(close);
         }
     }
 
@@ -324,7 +324,7 @@ impl Connection {
             phase => {
                 let listened = *phase == Phase::Open && self.sessions.has_room();
                 if listened && !self.heard {
-                    self.close(Close::plain(CloseCode::KeepAliveTimeout));
+                    self.hang_up(Close::plain(CloseCode::KeepAliveTimeout));
                 } else {
                     self.heard = false;
                     self.writer.ping();
@@ -363,6 +363,23 @@ impl Connection {
     /// Closes from this side.
     fn close(&mut self, close: Close) {
         self.close_after(None, close);
+    }
+
+    /// Ends a connection whose peer did nothing wrong. One that has joined sees the end of the stream and no close frame:
+    /// a stock client that still works on a sync message when a close frame arrives fails to send its answer in the
+    /// middle of updating its document, and can never change that document again.
+    fn hang_up(&mut self, close: Close) {
+        if self.repo.peer().is_none() {
+            return self.close(close);
+        }
+        tracing::debug!(connection = %self.outbound.id(), code = close.code.code(), reason = %close.text, "hanging up");
+        self.shared.metrics.closed(close.code);
+        self.outbound.over();
+        self.phase = Phase::Closing { answered: false };
+        self.set_timer(self.shared.options.timeouts.close());
+        if let Err(error) = SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+            self.lost(&error);
+        }
     }
 
     fn close_after(&mut self, message: Option<Frame>, close: Close) {

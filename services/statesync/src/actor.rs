@@ -98,6 +98,8 @@ pub(crate) struct Actor {
     /// Memory of this document as counted in the shared sum.
     counted: u64,
     last_use: Instant,
+    /// When peers are to be told something though nothing happens.
+    flush_at: Option<Instant>,
 }
 
 impl Actor {
@@ -137,6 +139,7 @@ impl Actor {
             set_aside: Vec::new(),
             counted: 0,
             last_use: Instant::now(),
+            flush_at: None,
         };
         actor.adopt(loaded);
         actor.serve().await;
@@ -145,6 +148,7 @@ impl Actor {
     async fn serve(&mut self) {
         loop {
             let quiet = self.rest_at();
+            let flush_at = self.flush_at;
             let room = self.in_flight.len() < IN_FLIGHT;
             let commit = self.in_flight.front_mut().and_then(|first| first.commit.as_mut());
             let committing = commit.is_some();
@@ -168,6 +172,7 @@ impl Actor {
                     }
                     None => break,
                 },
+                () = time::sleep_until(flush_at.unwrap_or(quiet)), if flush_at.is_some() => {}
                 () = time::sleep_until(quiet) => {
                     if self.rest().await {
                         return;
@@ -176,7 +181,7 @@ impl Actor {
                 }
             }
             self.settle().await;
-            self.peers.flush(&mut self.content);
+            self.flush_at = self.peers.flush(&mut self.content, Instant::now());
             self.count_memory();
         }
         self.save_snapshot().await;

@@ -58,8 +58,16 @@ impl Live {
     }
 
     /// Applies a committed sync message.
+    ///
+    /// Automerge takes a peer that names our heads for one that was told them. It may as well have made them: then it
+    /// is owed an answer, for only that says that they are saved.
     pub(crate) fn receive(&mut self, state: &mut sync::State, message: sync::Message) -> Result<(), String> {
-        contained(|| self.doc.receive_sync_message(state, message))?.map_err(|error| error.to_string())
+        let told = (!message.heads.is_empty()).then(|| state.last_sent_heads.clone());
+        contained(|| self.doc.receive_sync_message(state, message))?.map_err(|error| error.to_string())?;
+        if let Some(told) = told {
+            state.last_sent_heads = told;
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Peers that stand at the same point of the sync protocol are told the same: the message is made and encoded once for all of
 //! them. With fifty people in one document, that is the difference between one and fifty.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aetherflow_schema::{
     documents::{Peer, PeerFrame},
@@ -11,12 +11,18 @@ use aetherflow_schema::{
 };
 use automerge::sync::{self, Capability, Have, MessageFlags, MessageVersion, SyncDoc};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::{
     contained,
     content::{Cold, Content},
     to_schema,
 };
+
+/// A peer that has not answered changes it was sent gets no more for this long: they gather into one message. A peer
+/// close by answers within a millisecond or two; one that is slow or far gets fifty messages a second at most, each with
+/// all that is new.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Identifies a session of a document.
 pub(crate) type SessionKey = u64;
@@ -31,6 +37,8 @@ pub(crate) struct PeerState {
     pub(crate) touched: bool,
     /// It was sent the whole document and has not answered; until then nothing else makes sense.
     awaits_whole: bool,
+    /// When it was sent changes that it has not answered yet.
+    unanswered: Option<Instant>,
     /// Edits of it were refused: once writes are possible again it has to be asked for them.
     pub(crate) refused: bool,
 }
@@ -63,6 +71,7 @@ impl Peers {
             asked: false,
             touched: false,
             awaits_whole: false,
+            unanswered: None,
             refused: false,
         };
         self.states.insert(key, state);
@@ -97,6 +106,7 @@ impl Peers {
             state.refused = false;
             state.touched = true;
             state.awaits_whole = false;
+            state.unanswered = None;
             // The peer believes it has sent its edits. It sends them again only when told that they were lost.
             state.sync = sync::State {
                 their_capabilities: state.sync.their_capabilities.take(),
@@ -124,7 +134,9 @@ impl Peers {
     }
 
     /// Says to everybody what there is to say. Every message describes `content`, which holds committed changes only.
-    pub(crate) fn flush(&mut self, content: &mut Content) {
+    /// Returns when to come again for peers that have not answered yet.
+    pub(crate) fn flush(&mut self, content: &mut Content, now: Instant) -> Option<Instant> {
+        let mut again: Option<Instant> = None;
         let present = !matches!(content, Content::Absent);
         let awaited = !present && self.somebody_has_it();
         let mut made: Vec<Made> = Vec::new();
@@ -139,6 +151,10 @@ impl Peers {
                 }
                 continue;
             }
+            if let Some(due) = state.unanswered.map(|since| since + GATHER).filter(|due| *due > now) {
+                again = Some(again.map_or(due, |again| again.min(due)));
+                continue;
+            }
             state.touched = false;
             if !present && state.sync.their_heads.as_ref().is_none_or(Vec::is_empty) && state.sync.have_responded {
                 continue;
@@ -146,11 +162,13 @@ impl Peers {
             if state.awaits_whole {
                 continue;
             }
-            if let Some(message) = next_message(state, content, &mut made) {
+            if let Some(Outgoing { message, carries }) = next_message(state, content, &mut made) {
+                state.unanswered = carries.then_some(now);
                 let document = self.document.clone();
                 state.peer.sink.deliver(PeerFrame::Sync { document, message });
             }
         }
+        again
     }
 
     /// Whether a peer announced changes of a document that is not there yet.
@@ -210,14 +228,30 @@ impl Peers {
     }
 }
 
+/// An encoded message, and whether there are changes in it, which every peer answers.
+#[derive(Clone)]
+struct Outgoing {
+    message: Bytes,
+    carries: bool,
+}
+
+impl Outgoing {
+    fn new(message: sync::Message) -> Self {
+        Self {
+            carries: !message.changes.is_empty(),
+            message: Bytes::from(message.encode()),
+        }
+    }
+}
+
 /// A message that was made: from which state, and what the state was afterwards.
 struct Made {
     before: sync::State,
     after: sync::State,
-    message: Option<Bytes>,
+    message: Option<Outgoing>,
 }
 
-fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Made>) -> Option<Bytes> {
+fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Made>) -> Option<Outgoing> {
     if wants_whole(&state.sync)
         && let Some(bytes) = content.whole()
     {
@@ -236,7 +270,7 @@ fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Mad
             let message = contained(|| live.doc.generate_sync_message(&mut state.sync))
                 .ok()
                 .flatten();
-            let message = message.map(|message| Bytes::from(message.encode()));
+            let message = message.map(Outgoing::new);
             made.push(Made {
                 before,
                 after: state.sync.clone(),
@@ -246,8 +280,7 @@ fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Mad
         }
         Content::Absent => {
             let empty = automerge::Automerge::new();
-            let message = empty.generate_sync_message(&mut state.sync)?;
-            Some(Bytes::from(message.encode()))
+            empty.generate_sync_message(&mut state.sync).map(Outgoing::new)
         }
     }
 }
@@ -265,7 +298,7 @@ fn wants_whole(state: &sync::State) -> bool {
 /// A sync message with a whole document in it, for a peer that has nothing. Automerge would make the same, but from a
 /// materialized document, and with a filter over all of its changes; here the peer is told instead that the last sync
 /// was at these heads, which is true as soon as it has applied the message.
-fn whole_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, document: &Bytes) -> Bytes {
+fn whole_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, document: &Bytes) -> Outgoing {
     state.have_responded = true;
     state.in_flight = true;
     state.last_sent_heads.clone_from(&heads);
@@ -277,11 +310,11 @@ fn whole_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, doc
         flags: Some(flags()),
         version: MessageVersion::V2,
     };
-    Bytes::from(message.encode())
+    Outgoing::new(message)
 }
 
 /// What a peer is told that has what a cold document has, if it was told nothing yet.
-fn cold_message(state: &mut sync::State, cold: &Cold) -> Option<Bytes> {
+fn cold_message(state: &mut sync::State, cold: &Cold) -> Option<Outgoing> {
     if state.have_responded && state.last_sent_heads == cold.heads {
         return None;
     }
@@ -307,7 +340,7 @@ fn cold_message(state: &mut sync::State, cold: &Cold) -> Option<Bytes> {
         flags: Some(flags),
         version: MessageVersion::V1,
     };
-    Some(Bytes::from(message.encode()))
+    Some(Outgoing::new(message))
 }
 
 fn summary(last_sync: Vec<automerge::ChangeHash>) -> Have {
@@ -351,8 +384,6 @@ impl PeerState {
         if nothing {
             self.sync.last_sent_heads.clear();
             self.sync.have_responded = false;
-        } else if self.sync.have_responded {
-            self.sync.last_sent_heads.clone_from(&message.heads);
         }
         self.sync.sent_hashes.clear();
         self.sync.their_have = Some(message.have);
@@ -365,6 +396,7 @@ impl PeerState {
     /// The peer has answered whatever it was sent.
     pub(crate) fn answered(&mut self) {
         self.awaits_whole = false;
+        self.unanswered = None;
         self.touched = true;
     }
 }

@@ -113,6 +113,17 @@ impl Client {
         }
     }
 
+    /// Waits until the server ends the connection without a close frame, as it does to peers that did nothing wrong.
+    pub(crate) async fn hung_up(&mut self) {
+        loop {
+            match self.next().await {
+                Some(Ok(Frame::Close(close))) => panic!("{}: closed with {close:?}", self.name),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+
     pub(crate) async fn next(&mut self) -> Option<Result<Frame, Error>> {
         let next = timeout(DEADLINE, self.socket.next()).await;
         next.unwrap_or_else(|_| panic!("{}: nothing came", self.name))

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn clients_are_told_after_what_they_sent_and_were_sent_is_done() {
+async fn clients_are_let_go_after_what_they_sent_and_were_sent_is_done() {
     let mut server = Server::start().await;
     assert_eq!(get(server.admin_address, "/readyz").await.status, 200);
     let mut client = Client::join(&server, "ada").await;
@@ -24,7 +24,7 @@ async fn clients_are_told_after_what_they_sent_and_were_sent_is_done() {
     until("all to be read", || !server.documents.received(&document(2)).is_empty()).await;
 
     server.shutdown.trigger();
-    assert_eq!(idle.closed().await.0, 1001);
+    idle.hung_up().await;
     until("unready", || !server.health.is_ready()).await;
     assert_eq!(get(server.admin_address, "/readyz").await.status, 503);
     assert_eq!(get(server.admin_address, "/healthz").await.status, 200);
@@ -39,7 +39,7 @@ async fn clients_are_told_after_what_they_sent_and_were_sent_is_done() {
     server.documents.release();
     let frame = client.receive().await;
     assert_eq!(Message::decode(&frame).unwrap().kind(), "doc-unavailable");
-    assert_eq!(client.closed().await.0, 1001);
+    client.hung_up().await;
     assert_eq!(server.documents.received(&document(1)), ["open", "one", "two"]);
     let left = timeout(DEADLINE, &mut server.stopped).await.unwrap().unwrap();
     assert_eq!(left, 0);
