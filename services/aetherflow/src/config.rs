@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
 
-/// Variables that are not keys.
-const RESERVED: &[&str] = &["CONFIG"];
+/// Variables that are not keys: the file's name, and what the build and the tests are told.
+const RESERVED: &[&str] = &["BIN", "CACHE", "CONFIG", "TRACES"];
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
