@@ -33,7 +33,9 @@ use tokio::{
 use crate::{
     contained,
     content::{Content, Loaded},
-    history, intake, json, load,
+    history,
+    intake::{self, Received},
+    json, load,
     peers::{Peers, SessionKey},
     service::{Shared, StatesyncOptions},
     to_schema,
@@ -71,7 +73,7 @@ pub(crate) enum Input {
 
 /// What is applied once its entries are committed.
 enum Then {
-    Frame(SessionKey, sync::Message),
+    Frame(SessionKey, Received),
     Write(Box<Automerge>, Answer<Written>),
 }
 
@@ -265,7 +267,7 @@ impl Actor {
             Err(reason) => return self.peers.malformed(key, reason),
         };
         if let Some(state) = self.peers.get_mut(key) {
-            state.asked |= frame.request && intake.message.heads.is_empty();
+            state.asked |= frame.request && intake.message.message.heads.is_empty();
         }
         let commit = if intake.entries.is_empty() {
             None
@@ -324,25 +326,23 @@ impl Actor {
         }
     }
 
-    async fn apply_frame(&mut self, key: SessionKey, message: sync::Message, large: bool) {
-        let carries_changes = !message.changes.is_empty();
-        let message = match (&self.content, self.peers.get_mut(key)) {
-            // The peer has gone; its changes are in the log and stay.
-            (_, None) if !carries_changes => return,
-            (Content::Absent, Some(state)) if !carries_changes => {
-                let received = contained(|| Automerge::new().receive_sync_message(&mut state.sync, message));
+    async fn apply_frame(&mut self, key: SessionKey, mut message: Received, large: bool) {
+        if !message.carries_changes() {
+            // A peer that has gone has nothing more to hear; changes of it are in the log and stay.
+            let Some(state) = self.peers.get_mut(key) else { return };
+            if matches!(self.content, Content::Absent) {
+                let received = contained(|| Automerge::new().receive_sync_message(&mut state.sync, message.message));
                 state.answered();
                 if let Err(reason) = received {
                     self.peers.malformed(key, reason);
                 }
                 return;
             }
-            (Content::Cold(cold), Some(state)) if !carries_changes => match state.receive_cold(cold, message) {
+            match state.receive_in_step(&self.content, message.message) {
                 Ok(()) => return self.peers.learn_heads(key, now_ms()),
-                Err(message) => message,
-            },
-            _ => message,
-        };
+                Err(other) => message.message = other,
+            }
+        }
         if let Err(error) = self.materialize().await {
             return self.peers.refuse(key, error.to_string());
         }
@@ -371,7 +371,7 @@ impl Actor {
     }
 
     /// Applies a large message where it blocks nobody, and gives up on it when it takes too long.
-    async fn receive_apart(&mut self, state: &mut sync::State, message: sync::Message) -> Result<(), String> {
+    async fn receive_apart(&mut self, state: &mut sync::State, message: Received) -> Result<(), String> {
         let Content::Live(mut live) = std::mem::replace(&mut self.content, Content::Absent) else {
             return Err("the document is not materialized".to_owned());
         };

@@ -4,7 +4,7 @@ use aetherflow_schema::id::Offset;
 use automerge::{Automerge, ChangeHash, sync, sync::SyncDoc};
 use bytes::Bytes;
 
-use crate::contained;
+use crate::{contained, intake::Received, recent::Recent};
 
 /// What one change of a live document costs in memory, about: measured on documents of single-character edits.
 const LIVE_BYTES_PER_CHANGE: u64 = 900;
@@ -31,6 +31,8 @@ pub(crate) struct Cold {
 pub(crate) struct Live {
     pub(crate) doc: Automerge,
     pub(crate) changes: u64,
+    /// What was applied last: it is sent on as it came.
+    pub(crate) recent: Recent,
     /// The document as a file, and the heads it has.
     saved: Option<(Vec<ChangeHash>, Bytes)>,
 }
@@ -40,6 +42,7 @@ impl Live {
         Self {
             doc,
             changes,
+            recent: Recent::default(),
             saved: None,
         }
     }
@@ -61,12 +64,21 @@ impl Live {
     ///
     /// Automerge takes a peer that names our heads for one that was told them. It may as well have made them: then it
     /// is owed an answer, for only that says that they are saved.
-    pub(crate) fn receive(&mut self, state: &mut sync::State, message: sync::Message) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, state: &mut sync::State, received: Received) -> Result<(), String> {
+        let Received { message, changes } = received;
         let told = (!message.heads.is_empty()).then(|| state.last_sent_heads.clone());
-        contained(|| self.doc.receive_sync_message(state, message))?.map_err(|error| error.to_string())?;
+        let before = self.doc.get_heads();
+        let apply = || {
+            if !changes.is_empty() {
+                self.doc.apply_changes(changes.iter().cloned())?;
+            }
+            self.doc.receive_sync_message(state, message)
+        };
+        contained(apply)?.map_err(|error| error.to_string())?;
         if let Some(told) = told {
             state.last_sent_heads = told;
         }
+        self.recent.note(before, &changes, &self.doc.get_heads());
         Ok(())
     }
 }

@@ -16,17 +16,35 @@ use crate::{
 /// Changes up to this number are logged one by one, even when they come as one document chunk.
 const SINGLY: usize = 256;
 
-/// A sync message that was found well-formed, with the log entries for the changes it carries.
+/// A sync message that was found well-formed.
 pub(crate) struct Intake {
-    pub(crate) message: sync::Message,
+    pub(crate) message: Received,
+    /// The log entries for the changes it carries.
     pub(crate) entries: Vec<EncodedEntry>,
+}
+
+/// A sync message, taken apart.
+pub(crate) struct Received {
+    /// The message. When its changes came singly it carries none any more.
+    pub(crate) message: sync::Message,
+    /// The changes that came singly, decoded.
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Received {
+    /// Whether there are changes in it.
+    pub(crate) fn carries_changes(&self) -> bool {
+        !self.changes.is_empty() || !self.message.changes.is_empty()
+    }
 }
 
 /// Decodes a sync message and every change in it. The reason for refusing it is meant for the peer's author.
 pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> Result<Intake, String> {
     guard::check(bytes).map_err(|error| error.to_string())?;
-    let message = contained(|| sync::Message::decode(bytes))?.map_err(|error| error.to_string())?;
+    let mut message = contained(|| sync::Message::decode(bytes))?.map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
+    let mut changes = Vec::new();
+    let mut singly = true;
     for part in message.changes.iter() {
         for (kind, chunk) in guard::chunks(part).map_err(|error| error.to_string())? {
             let encode = |draft: EntryDraft| draft.encode().map_err(|error: RecordError| error.to_string());
@@ -36,8 +54,10 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
                         contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
                     let op_id = OpId(change.hash().0);
                     entries.push(encode(draft(document, author, EntryKind::Change, op_id, chunk))?);
+                    changes.push(change);
                 }
                 ChunkKind::Document | ChunkKind::Bundle => {
+                    singly = false;
                     let loaded = contained(|| load(chunk))?.map_err(|error| error.to_string())?;
                     for draft in whole(document, author, &loaded, chunk) {
                         entries.push(encode(draft)?);
@@ -46,7 +66,15 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
             }
         }
     }
-    Ok(Intake { message, entries })
+    if singly {
+        message.changes = sync::ChunkList::empty();
+    } else {
+        changes.clear();
+    }
+    Ok(Intake {
+        message: Received { message, changes },
+        entries,
+    })
 }
 
 /// The entries for a whole document: its changes one by one when they are few, else the document as it is.

@@ -13,6 +13,7 @@
 //! | `intake` | from a sync message to log entries |
 //! | `guard` | what is checked of a sync message before automerge sees it |
 //! | `peers` | who is connected, and what each is told |
+//! | `recent` | what was applied last, to be sent on as it came |
 //! | `history` | any earlier state, and the list of changes |
 //! | `json` | automerge to JSON and back |
 
@@ -24,6 +25,7 @@ mod intake;
 mod json;
 mod load;
 mod peers;
+mod recent;
 mod service;
 
 pub use service::{Statesync, StatesyncOptions};

@@ -13,11 +13,7 @@ use automerge::sync::{self, Capability, Have, MessageFlags, MessageVersion, Sync
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    contained,
-    content::{Cold, Content},
-    to_schema,
-};
+use crate::{contained, content::Content, recent::Since, to_schema};
 
 /// A peer that has not answered changes it was sent gets no more for this long: they gather into one message. A peer
 /// close by answers within a millisecond or two; one that is slow or far gets fifty messages a second at most, each with
@@ -259,8 +255,15 @@ fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Mad
         return Some(whole_message(&mut state.sync, content.heads(), &bytes));
     }
     match content {
-        Content::Cold(cold) => cold_message(&mut state.sync, cold),
+        Content::Cold(cold) => heads_message(&mut state.sync, &cold.heads),
         Content::Live(live) => {
+            let heads = live.doc.get_heads();
+            if is_level(&state.sync, &heads) {
+                return heads_message(&mut state.sync, &heads);
+            }
+            if let Some(since) = in_step(&state.sync).and_then(|at| live.recent.since(at)) {
+                return Some(step_message(&mut state.sync, heads, since));
+            }
             if let Some(same) = made.iter().find(|made| made.before == state.sync) {
                 state.sync = same.after.clone();
                 return same.message.clone();
@@ -313,29 +316,60 @@ fn whole_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, doc
     Outgoing::new(message)
 }
 
-/// What a peer is told that has what a cold document has, if it was told nothing yet.
-fn cold_message(state: &mut sync::State, cold: &Cold) -> Option<Outgoing> {
-    if state.have_responded && state.last_sent_heads == cold.heads {
+/// Whether the peer has exactly what the document has, and asks for nothing.
+fn is_level(state: &sync::State, heads: &[automerge::ChangeHash]) -> bool {
+    state.their_heads.as_deref() == Some(heads) && state.their_need.as_ref().is_some_and(Vec::is_empty)
+}
+
+/// Where a peer stands that has answered all it was sent and asks for nothing.
+fn in_step(state: &sync::State) -> Option<&[automerge::ChangeHash]> {
+    let at = state.their_heads.as_deref()?;
+    let capabilities = state.their_capabilities.as_ref()?;
+    let answered = state.have_responded && state.last_sent_heads == at && state.shared_heads == at;
+    let plain = !state.peer_read_only && !state.needs_reset && state.their_need.as_ref()?.is_empty();
+    (answered && plain && capabilities.contains(&Capability::MessageV2)).then_some(at)
+}
+
+/// The changes that a peer in step lacks, as they came. That the last sync was at the new heads is true as soon as it has
+/// applied them.
+fn step_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, since: Since) -> Outgoing {
+    state.in_flight = true;
+    state.last_sent_heads.clone_from(&heads);
+    state.sent_hashes.extend(since.hashes);
+    let message = sync::Message {
+        need: Vec::new(),
+        have: vec![summary(heads.clone())],
+        heads,
+        changes: since.bytes.into(),
+        flags: Some(flags()),
+        version: MessageVersion::V2,
+    };
+    Outgoing::new(message)
+}
+
+/// What a peer is told that lacks nothing, if it was not told these heads yet: what automerge would say, too.
+fn heads_message(state: &mut sync::State, heads: &[automerge::ChangeHash]) -> Option<Outgoing> {
+    if state.have_responded && state.last_sent_heads == heads {
         return None;
     }
     state.have_responded = true;
     state.in_flight = true;
-    state.last_sent_heads.clone_from(&cold.heads);
+    state.last_sent_heads = heads.to_vec();
     let mut flags = flags();
-    let mut heads = cold.heads.clone();
+    let mut named = heads.to_vec();
     if std::mem::take(&mut state.needs_reset) {
         // As automerge does: the flag for those who know it, and "I have nothing" for the others.
         let known = state.their_capabilities.as_ref();
         if known.is_some_and(|capabilities| capabilities.contains(&Capability::SyncReset)) {
             flags.set(MessageFlags::SYNC_RESET);
         } else {
-            heads.clear();
+            named.clear();
         }
     }
     let message = sync::Message {
-        heads,
+        heads: named,
         need: Vec::new(),
-        have: vec![summary(cold.heads.clone())],
+        have: vec![summary(heads.to_vec())],
         changes: sync::ChunkList::empty(),
         flags: Some(flags),
         version: MessageVersion::V1,
@@ -357,19 +391,22 @@ fn flags() -> MessageFlags {
 }
 
 impl PeerState {
-    /// Takes in a message that carries no changes while the document is cold; `Err` gives it back when that needs the
-    /// materialized document.
-    pub(crate) fn receive_cold(&mut self, cold: &Cold, message: sync::Message) -> Result<(), sync::Message> {
-        let same = message.heads == cold.heads;
+    /// Takes in a message that carries no changes from a peer that has everything, or nothing, and asks for nothing in
+    /// particular; `Err` gives it back when automerge has to look at it.
+    pub(crate) fn receive_in_step(&mut self, content: &Content, message: sync::Message) -> Result<(), sync::Message> {
+        let heads = content.heads();
+        let same = message.heads == heads;
         let nothing = message.heads.is_empty();
-        let in_step = message
-            .have
-            .iter()
-            .all(|have| have.last_sync.is_empty() || have.last_sync == cold.heads);
-        if !(same || nothing) || !message.need.is_empty() || !in_step || !message.changes.is_empty() {
+        // A summary that refers to other heads can only be judged with the document at hand.
+        let known = matches!(content, Content::Live(_)) && same
+            || message
+                .have
+                .iter()
+                .all(|have| have.last_sync.is_empty() || have.last_sync == heads);
+        if !(same || nothing) || !message.need.is_empty() || !known {
             return Err(message);
         }
-        let Some(flags) = message.flags else {
+        let Some(flags) = message.flags.filter(|flags| !flags.contains(MessageFlags::SYNC_RESET)) else {
             return Err(message);
         };
         // A peer that has everything already and answers is in step: what automerge does with such a message.
