@@ -186,6 +186,17 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts one and kills it after a while, ready or not: in the middle of its recovery, if the time is well chosen.
+    ///
+    /// # Errors
+    /// When there is no binary, or the system refuses.
+    pub async fn start_and_kill(options: &ServerOptions, after: Duration) -> Result<(), ServerError> {
+        let mut child = spawn(options)?;
+        // The moment of the kill is the experiment.
+        sleep(after).await;
+        child.kill().await.map_err(|source| process("kill", source))
+    }
+
     async fn until_ready(&mut self, started: Instant) -> Result<(), ServerError> {
         loop {
             let last = match http::ask(self.options.listen, Method::GET, "/readyz", ANSWER).await {

@@ -3,7 +3,8 @@
 //! A round: the writers write; the server is killed; what was acknowledged is collected once every client has heard all
 //! that was sent to it; the server starts on the same data and port; the audit reads every document; only then may the
 //! writers come back. In some rounds they come back at once instead, all together, into the server's recovery: such a
-//! round tests the recovery and not the loss, which the writers would make good before anybody looked.
+//! round tests the recovery and not the loss, which the writers would make good before anybody looked. In some rounds the
+//! server is killed a second time before it is ready, in its recovery.
 //!
 //! Why nothing may be missing: an acknowledgement leaves only after the log was synced, and a killed process loses
 //! nothing that reached the system. [`Sabotage`] is the negative control.
@@ -58,6 +59,10 @@ pub struct Plan {
 pub struct Outcome {
     /// Rounds that were completed, or in the last of which a violation was found.
     pub rounds: u32,
+    /// Rounds in which the writers came back into the server's recovery.
+    pub storms: u32,
+    /// Rounds in which the server was killed in its recovery.
+    pub stumbles: u32,
     /// Edits made.
     pub edits: u64,
     /// Changes acknowledged.
@@ -106,9 +111,10 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, TortureError> {
     crew.until_saved(NOTICE).await?;
     let mut outcome = Outcome::default();
     for round in 1..=plan.rounds {
-        let storm = plan.sabotage.is_none() && rng.random_ratio(1, 4);
-        let life = rng.random_range(plan.life.0..plan.life.1);
-        server = one_round(plan, server, &crew, storm, life, &mut outcome).await?;
+        let course = Course::draw(plan, &mut rng);
+        outcome.storms += u32::from(course.storm);
+        outcome.stumbles += u32::from(course.stumble.is_some());
+        server = one_round(plan, server, &crew, &course, &mut outcome).await?;
         outcome.rounds = round;
         if !outcome.violations.is_empty() {
             break;
@@ -127,19 +133,43 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, TortureError> {
     Ok(outcome)
 }
 
+/// What happens in a round.
+struct Course {
+    /// How long the server lives.
+    life: Duration,
+    /// The writers come back at once, all together.
+    storm: bool,
+    /// The server is killed again so long after its start.
+    stumble: Option<Duration>,
+}
+
+impl Course {
+    fn draw(plan: &Plan, rng: &mut StdRng) -> Self {
+        let life = rng.random_range(plan.life.0..plan.life.1);
+        let storm = rng.random_ratio(1, 4);
+        let stumble = rng
+            .random_ratio(1, 4)
+            .then(|| rng.random_range(Duration::ZERO..Duration::from_millis(200)));
+        Self {
+            life,
+            storm: storm && plan.sabotage.is_none(),
+            stumble: stumble.filter(|_| plan.sabotage.is_none()),
+        }
+    }
+}
+
 async fn one_round(
     plan: &Plan,
     server: Server,
     crew: &Crew,
-    storm: bool,
-    life: Duration,
+    course: &Course,
     outcome: &mut Outcome,
 ) -> Result<Server, TortureError> {
     let data_dir = server.options().data_dir.clone();
     let watcher = plan.sabotage.map(|_| Watcher::start(&data_dir));
     // The moment of the kill is the experiment.
-    sleep(life).await;
-    if !storm {
+    sleep(course.life).await;
+    if !course.storm {
         crew.hold();
     }
     let options = server.kill().await?;
@@ -150,9 +180,12 @@ async fn one_round(
         }
     }
     let mut claims = Claims::default();
-    if !storm {
+    if !course.storm {
         crew.until_connected(false, NOTICE).await?;
         claims = crew.claims();
+    }
+    if let Some(after) = course.stumble {
+        Server::start_and_kill(&options, after).await?;
     }
     let server = Server::start(options).await?;
     outcome.slowest_start = outcome.slowest_start.max(server.startup);

@@ -26,7 +26,7 @@ const BURST: usize = 64;
 
 /// Bursts that may be waiting for their acknowledgement. Typing without any bound would turn most of the session into
 /// one upload of a finished document.
-const PIPELINED: usize = 64;
+const PIPELINED: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paper_typed_character_by_character_survives_exactly() {

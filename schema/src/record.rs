@@ -159,7 +159,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-const _: () = assert!(limits::DOCUMENT_ID_BYTES <= u8::MAX as usize && limits::PRINCIPAL_BYTES <= u8::MAX as usize);
+const _: () = assert!(limits::DOCUMENT_ID_BYTES <= u8::MAX as usize);
+const _: () = assert!(limits::PRINCIPAL_BYTES == u8::MAX as usize);
 
 #[cfg(test)]
 mod tests;

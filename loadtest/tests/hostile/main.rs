@@ -85,8 +85,8 @@ async fn hostile_clients_hurt_nobody_but_themselves() {
     stage.look("half-open sockets").await;
     sockets::too_many_from_one_address(&mut stage).await;
     stage.look("too many sockets").await;
-    slow::reader(&mut stage).await;
-    stage.look("a slow reader").await;
+    slow::readers(&mut stage).await;
+    stage.look("slow readers").await;
 
     stage.strike().await;
 }
@@ -172,18 +172,22 @@ impl Stage {
 
 /// Reads until the server closes: the code, which must be there.
 pub(crate) async fn close_code(socket: &mut Socket) -> u16 {
-    let closed = timeout(PATIENCE, async {
-        loop {
-            match wire::receive(socket).await {
-                Ok(_) => {}
-                Err(ending) => return ending,
-            }
-        }
-    });
-    match closed.await.expect("the server did not close the connection in time") {
+    match ending(socket).await {
         WireError::Closed { code: Some(code), .. } => code,
         other => panic!("closed without a reason: {other}"),
     }
+}
+
+/// Reads until the connection ends.
+pub(crate) async fn ending(socket: &mut Socket) -> WireError {
+    let ended = timeout(PATIENCE, async {
+        loop {
+            if let Err(ending) = wire::receive(socket).await {
+                return ending;
+            }
+        }
+    });
+    ended.await.expect("the server did not close the connection in time")
 }
 
 /// Thousands of sockets are as many open files, here as in the server.

@@ -1,5 +1,7 @@
 //! The log as services use it, over a store in memory and over RocksDB.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use aetherflow_log_core::{

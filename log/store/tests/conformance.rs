@@ -1,5 +1,7 @@
 //! The suite of `log/core` on RocksDB.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::sync::Mutex;
 
 use aetherflow_log_core::conformance;

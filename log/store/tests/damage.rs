@@ -4,6 +4,8 @@
 //! written; what is not read must have been reported: the store does not open, the partition is quarantined, or the read
 //! fails.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

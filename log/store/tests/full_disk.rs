@@ -1,5 +1,7 @@
 //! A disk that runs full, and gets space again. Needs root, to mount a small file system; says so and passes without.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
