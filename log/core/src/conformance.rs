@@ -87,7 +87,8 @@ impl<'a, S: Storage> Writer<'a, S> {
     /// When the store fails.
     pub fn append(&mut self, entries: &[EncodedEntry]) -> Appended {
         let ops: Vec<OpId> = entries.iter().map(EncodedEntry::op_id).collect();
-        let known = ok(self.store.lookup(entries[0].document(), &ops));
+        let document = entries[0].document();
+        let known = ok(self.store.lookup(document.partition(4), document, &ops));
         let mut effects = Vec::new();
         self.core.submit(1_000, 0, entries, &known, &mut effects);
         self.core.seal(&mut effects);
@@ -210,7 +211,7 @@ fn operations_are_found_again_by_document<S: Storage>(store: &S) {
         "the same operation in another document is another one"
     );
     let ops = [entry(&one, 9, b"").op_id(), entry(&one, 55, b"").op_id()];
-    assert_eq!(ok(store.lookup(&one, &ops)), [Some(Offset(3)), None]);
+    assert_eq!(ok(store.lookup(PartitionId(1), &one, &ops)), [Some(Offset(3)), None]);
 }
 
 fn documents_are_listed_once_and_in_pages<S: Storage>(store: &S) {

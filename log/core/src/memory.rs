@@ -64,7 +64,7 @@ impl Storage for MemoryStorage {
         PartitionState::Sound(self.lock().tails.get(&partition).copied().unwrap_or_default())
     }
 
-    fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
+    fn lookup(&self, _: PartitionId, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
         let contents = self.lock();
         Ok(ops
             .iter()

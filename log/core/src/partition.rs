@@ -10,7 +10,10 @@
 //! **On failure** everything in flight is reported as unknown (sending it again is safe, by its id) and the partition stops
 //! until it is built anew from a recovered [`Tail`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use aetherflow_schema::{
     id::{ChainHash, DocumentId, Offset, OpId, PartitionId},
@@ -98,6 +101,23 @@ pub struct Quorum {
     pub needed: usize,
 }
 
+/// Operation ids are hashes already: their first eight bytes will do. The map is never iterated over, so nothing depends
+/// on its order.
+#[derive(Default)]
+struct OpIdHasher(u64);
+
+impl Hasher for OpIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk() {
+            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(*head);
+        }
+    }
+}
+
 struct Waiter<T> {
     ticket: T,
     until: Offset,
@@ -114,8 +134,8 @@ pub struct Partition<T> {
     chain: ChainHash,
     open: Option<FrameBuilder>,
     published: VecDeque<Frame>,
-    in_flight: BTreeMap<(DocumentId, OpId), Offset>,
-    settled_ids: VecDeque<(Offset, (DocumentId, OpId))>,
+    in_flight: HashMap<(OpId, DocumentId), Offset, BuildHasherDefault<OpIdHasher>>,
+    unsettled_ids: VecDeque<(Offset, (OpId, DocumentId))>,
     waiting: VecDeque<Waiter<T>>,
     stored: Offset,
     replicas: Vec<(u64, Offset)>,
@@ -135,8 +155,8 @@ impl<T> Partition<T> {
             chain: tail.chain,
             open: None,
             published: VecDeque::new(),
-            in_flight: BTreeMap::new(),
-            settled_ids: VecDeque::new(),
+            in_flight: HashMap::default(),
+            unsettled_ids: VecDeque::new(),
             waiting: VecDeque::new(),
             stored: tail.offset,
             replicas: Vec::new(),
@@ -197,7 +217,7 @@ impl<T> Partition<T> {
     }
 
     fn place(&mut self, now_us: u64, entry: &EncodedEntry, effects: &mut Vec<Effect<T>>) -> Offset {
-        let key = (entry.document().clone(), entry.op_id());
+        let key = (entry.op_id(), entry.document().clone());
         if let Some(offset) = self.in_flight.get(&key) {
             return *offset;
         }
@@ -218,7 +238,7 @@ impl<T> Partition<T> {
         let offset = self.open.get_or_insert_with(|| FrameBuilder::new(header)).push(entry);
         self.next = offset.next();
         self.in_flight.insert(key.clone(), offset);
-        self.settled_ids.push_back((offset, key));
+        self.unsettled_ids.push_back((offset, key));
         offset
     }
 
@@ -265,7 +285,7 @@ impl<T> Partition<T> {
         self.open = None;
         self.published.clear();
         self.in_flight.clear();
-        self.settled_ids.clear();
+        self.unsettled_ids.clear();
         for waiter in self.waiting.drain(..) {
             let error = AppendError::Unknown(reason.to_owned());
             effects.push(Effect::Complete(waiter.ticket, Err(error)));
@@ -287,8 +307,12 @@ impl<T> Partition<T> {
         }
         self.committed = committed;
         effects.push(Effect::Committed(self.id, committed));
-        while self.settled_ids.front().is_some_and(|(offset, _)| *offset <= committed) {
-            if let Some((_, key)) = self.settled_ids.pop_front() {
+        while self
+            .unsettled_ids
+            .front()
+            .is_some_and(|(offset, _)| *offset <= committed)
+        {
+            if let Some((_, key)) = self.unsettled_ids.pop_front() {
                 self.in_flight.remove(&key);
             }
         }

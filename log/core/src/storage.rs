@@ -68,8 +68,13 @@ pub trait Storage: Send + Sync + 'static {
     /// The state in which a partition was found at opening (or at the last [`resume`](Self::resume)).
     fn state(&self, partition: PartitionId) -> PartitionState;
 
-    /// The offsets at which these operations of a document already stand in the log.
-    fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError>;
+    /// The offsets at which these operations of a document, which belongs to this partition, already stand in the log.
+    fn lookup(
+        &self,
+        partition: PartitionId,
+        document: &DocumentId,
+        ops: &[OpId],
+    ) -> Result<Vec<Option<Offset>>, StorageError>;
 
     /// Writes frames (of any partitions, each continuing its partition's tail) in one atomic, durable batch.
     fn write(&self, frames: &[Frame]) -> Result<(), StorageError>;

@@ -5,7 +5,8 @@
 //! figure is the median of its rounds, since the machine's speed drifts.
 //!
 //! `APPEND_SECONDS` (default 2) is the length of a cell, `APPEND_ROUNDS` (default 3) their number, `APPEND_DIR` where the
-//! files go (default: the temporary directory; it must be on the disk to be measured).
+//! files go (default: the temporary directory; it must be on the disk to be measured). `APPEND_PAYLOADS` and
+//! `APPEND_APPENDERS` choose cells.
 
 use std::{
     fs::OpenOptions,
@@ -28,8 +29,8 @@ use aetherflow_schema::{
 use hdrhistogram::Histogram;
 use uuid::Uuid;
 
-const APPENDERS: [usize; 4] = [1, 8, 64, 512];
-const PAYLOADS: [usize; 2] = [200, 2048];
+const APPENDERS: &[usize] = &[1, 8, 64, 512];
+const PAYLOADS: &[usize] = &[200, 2048];
 
 /// What one cell of the table gave.
 struct Cell {
@@ -44,7 +45,16 @@ fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+/// A comma-separated list, to run some cells only.
+fn list(name: &str, default: &[usize]) -> Vec<usize> {
+    match std::env::var(name) {
+        Ok(list) => list.split(',').filter_map(|value| value.trim().parse().ok()).collect(),
+        Err(_) => default.to_vec(),
+    }
+}
+
 fn main() {
+    let (payloads, appenders) = (list("APPEND_PAYLOADS", PAYLOADS), list("APPEND_APPENDERS", APPENDERS));
     let seconds = Duration::from_secs(setting("APPEND_SECONDS", 2));
     let rounds = setting("APPEND_ROUNDS", 3) as usize;
     let dir = std::env::var_os("APPEND_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
@@ -63,12 +73,12 @@ fn main() {
             rows[row].1.push(cell);
             row += 1;
         };
-        for bytes in PAYLOADS {
+        for &bytes in &payloads {
             add(
                 format!("file, append + fdatasync, {bytes} B"),
                 floor(&dir, bytes, seconds),
             );
-            for appenders in APPENDERS {
+            for &appenders in &appenders {
                 let cell = runtime.block_on(log(&dir, bytes, appenders, seconds));
                 add(format!("log, {bytes} B, {appenders} appenders"), cell);
             }

@@ -128,6 +128,10 @@ impl LogHandle {
     /// Queues entries of one document, waiting for room if need be. Entries that are queued one after the other by the
     /// same task are placed in that order.
     pub async fn submit(&self, entries: Vec<EncodedEntry>) -> Result<PendingAppend, AppendError> {
+        let Some(first) = entries.first() else {
+            return Err(AppendError::Invalid("there is nothing to append".to_owned()));
+        };
+        let partition = self.partition_of(first.document());
         let bytes: usize = entries.iter().map(EncodedEntry::len).sum();
         let room = bytes.clamp(LEAST_ROOM, self.0.options.queue_bytes) as u32;
         let room = match self.0.room.clone().try_acquire_many_owned(room) {
@@ -142,6 +146,7 @@ impl LogHandle {
         };
         let (answer, pending) = oneshot::channel();
         let request = Request {
+            partition,
             entries,
             ticket: (answer, room),
         };
@@ -211,7 +216,7 @@ impl LogHandle {
 
     /// Where operations of a document stand. Blocks on the disk.
     pub fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
-        self.0.storage.lookup(document, ops)
+        self.0.storage.lookup(self.partition_of(document), document, ops)
     }
 
     /// Documents that exist, in pages. Blocks on the disk.

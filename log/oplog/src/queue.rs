@@ -6,13 +6,16 @@ use std::{
 };
 
 use aetherflow_log_core::StorageError;
-use aetherflow_schema::record::EncodedEntry;
+use aetherflow_schema::{id::PartitionId, record::EncodedEntry};
 use tokio::sync::oneshot;
 
 use crate::completions::Ticket;
 
 /// One append on its way.
 pub(crate) struct Request {
+    /// The partition of the document that all entries belong to.
+    pub(crate) partition: PartitionId,
+    /// At least one.
     pub(crate) entries: Vec<EncodedEntry>,
     pub(crate) ticket: Ticket,
 }

@@ -119,16 +119,16 @@ impl Cores {
     }
 
     fn place(&mut self, now_us: u64, request: Request) {
-        let Request { entries, ticket } = request;
-        let Some(document) = entries.first().map(EncodedEntry::document) else {
-            let nothing = AppendError::Invalid("there is nothing to append".to_owned());
-            return self.completed.push((ticket, Err(nothing)));
-        };
-        let partition = usize::from(document.partition(self.writer.storage.partitions()).0);
+        let Request {
+            partition,
+            entries,
+            ticket,
+        } = request;
         let ops: Vec<OpId> = entries.iter().map(EncodedEntry::op_id).collect();
-        match self.writer.storage.lookup(document, &ops) {
+        match self.writer.storage.lookup(partition, entries[0].document(), &ops) {
             Ok(known) => {
-                self.partitions[partition].submit(now_us, ticket, &entries, &known, &mut self.effects);
+                let partition = &mut self.partitions[usize::from(partition.0)];
+                partition.submit(now_us, ticket, &entries, &known, &mut self.effects);
             }
             Err(error) => self.completed.push((ticket, Err(refusal(error)))),
         }

@@ -15,9 +15,10 @@ use crate::{
 };
 
 pub(crate) fn put(db: &DB, batch: &mut WriteBatch, frame: &Frame) -> Result<(), RecordError> {
+    let family = family(db, Family::ByDoc);
     for (document, places) in places(frame)? {
         let key = keys::document_at(frame.header().partition, document, frame.header().base);
-        batch.put_cf(family(db, Family::ByDoc), key, places);
+        batch.put_cf(family, key, places);
     }
     Ok(())
 }

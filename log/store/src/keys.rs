@@ -68,11 +68,13 @@ pub fn document_at(partition: PartitionId, id: &[u8], offset: Offset) -> Vec<u8>
     key
 }
 
-/// Key of an operation of a document.
-pub fn op_id(partition: PartitionId, id: &[u8], op: OpId) -> Vec<u8> {
-    let mut key = document(partition, id);
+/// Writes the key of an operation of a document into a buffer that is used again and again.
+pub fn write_op_id(key: &mut Vec<u8>, partition: PartitionId, id: &[u8], op: OpId) {
+    key.clear();
+    key.extend_from_slice(&partition.0.to_be_bytes());
+    key.push(id.len() as u8);
+    key.extend_from_slice(id);
     key.extend_from_slice(&op.0);
-    key
 }
 
 /// The document and the offset in a key made by [`document_at`]; `None` for anything else.

@@ -13,13 +13,12 @@ use crate::{
 
 pub(crate) fn put(db: &DB, batch: &mut WriteBatch, frame: &Frame) -> Result<(), RecordError> {
     let header = frame.header();
+    let family = family(db, Family::OpId);
+    let mut key = Vec::new();
     for (ids, offset) in frame.ids().zip(header.base.0..) {
         let (document, op) = ids?;
-        batch.put_cf(
-            family(db, Family::OpId),
-            keys::op_id(header.partition, document, op),
-            offset.to_be_bytes(),
-        );
+        keys::write_op_id(&mut key, header.partition, document, op);
+        batch.put_cf(family, &key, offset.to_be_bytes());
     }
     Ok(())
 }
@@ -31,11 +30,12 @@ pub(crate) fn lookup(
     ops: &[OpId],
 ) -> Result<Vec<Option<Offset>>, ReadError> {
     let family = family(db, Family::OpId);
+    let mut key = Vec::new();
     ops.iter()
         .map(|op| {
-            let key = keys::op_id(partition, document.as_bytes(), *op);
+            keys::write_op_id(&mut key, partition, document.as_bytes(), *op);
             let found = db
-                .get_pinned_cf(family, key)
+                .get_pinned_cf(family, &key)
                 .map_err(|error| ReadError::Failed(error.to_string()))?;
             let Some(value) = found else { return Ok(None) };
             let offset: [u8; 8] = value

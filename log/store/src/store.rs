@@ -198,8 +198,13 @@ impl Storage for RocksStore {
         }
     }
 
-    fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
-        let partition = self.partition_of(document)?;
+    fn lookup(
+        &self,
+        partition: PartitionId,
+        document: &DocumentId,
+        ops: &[OpId],
+    ) -> Result<Vec<Option<Offset>>, StorageError> {
+        self.check_sound(partition)?;
         self.read(|db| op_id::lookup(db, partition, document, ops))
     }
 
