@@ -13,11 +13,18 @@ use automerge::sync::{self, Capability, Have, MessageFlags, MessageVersion, Sync
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{contained, content::Content, recent::Since, to_schema};
+use crate::{
+    contained,
+    content::Content,
+    recent::{Recent, Since},
+    to_schema,
+};
 
-/// A peer that has not answered changes it was sent gets no more for this long: they gather into one message. A peer
-/// close by answers within a millisecond or two; one that is slow or far gets fifty messages a second at most, each with
-/// all that is new.
+/// Messages with changes that a peer may leave unanswered before they gather: one that is busy gets few large messages
+/// instead of many small ones.
+const UNANSWERED: u32 = 4;
+
+/// How long they gather then.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Identifies a session of a document.
@@ -33,8 +40,10 @@ pub(crate) struct PeerState {
     pub(crate) touched: bool,
     /// It was sent the whole document and has not answered; until then nothing else makes sense.
     awaits_whole: bool,
-    /// When it was sent changes that it has not answered yet.
-    unanswered: Option<Instant>,
+    /// Messages with changes that it has not answered, and when the last one was sent.
+    unanswered: (u32, Instant),
+    /// It was sent everything up to the heads it was told last, in steps.
+    streams: bool,
     /// Edits of it were refused: once writes are possible again it has to be asked for them.
     pub(crate) refused: bool,
 }
@@ -67,7 +76,8 @@ impl Peers {
             asked: false,
             touched: false,
             awaits_whole: false,
-            unanswered: None,
+            unanswered: (0, Instant::now()),
+            streams: false,
             refused: false,
         };
         self.states.insert(key, state);
@@ -102,7 +112,8 @@ impl Peers {
             state.refused = false;
             state.touched = true;
             state.awaits_whole = false;
-            state.unanswered = None;
+            state.unanswered.0 = 0;
+            state.streams = false;
             // The peer believes it has sent its edits. It sends them again only when told that they were lost.
             state.sync = sync::State {
                 their_capabilities: state.sync.their_capabilities.take(),
@@ -147,7 +158,9 @@ impl Peers {
                 }
                 continue;
             }
-            if let Some(due) = state.unanswered.map(|since| since + GATHER).filter(|due| *due > now) {
+            let (unanswered, last) = state.unanswered;
+            let due = last + GATHER;
+            if unanswered >= UNANSWERED && due > now {
                 again = Some(again.map_or(due, |again| again.min(due)));
                 continue;
             }
@@ -159,7 +172,9 @@ impl Peers {
                 continue;
             }
             if let Some(Outgoing { message, carries }) = next_message(state, content, &mut made) {
-                state.unanswered = carries.then_some(now);
+                if carries {
+                    state.unanswered = (unanswered + 1, now);
+                }
                 let document = self.document.clone();
                 state.peer.sink.deliver(PeerFrame::Sync { document, message });
             }
@@ -261,9 +276,11 @@ fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Mad
             if is_level(&state.sync, &heads) {
                 return heads_message(&mut state.sync, &heads);
             }
-            if let Some(since) = in_step(&state.sync).and_then(|at| live.recent.since(at)) {
+            if let Some(since) = in_step(state, &live.recent).and_then(|at| live.recent.since(at)) {
+                state.streams = true;
                 return Some(step_message(&mut state.sync, heads, since));
             }
+            state.streams = false;
             if let Some(same) = made.iter().find(|made| made.before == state.sync) {
                 state.sync = same.after.clone();
                 return same.message.clone();
@@ -321,13 +338,18 @@ fn is_level(state: &sync::State, heads: &[automerge::ChangeHash]) -> bool {
     state.their_heads.as_deref() == Some(heads) && state.their_need.as_ref().is_some_and(Vec::is_empty)
 }
 
-/// Where a peer stands that has answered all it was sent and asks for nothing.
-fn in_step(state: &sync::State) -> Option<&[automerge::ChangeHash]> {
-    let at = state.their_heads.as_deref()?;
-    let capabilities = state.their_capabilities.as_ref()?;
-    let answered = state.have_responded && state.last_sent_heads == at && state.shared_heads == at;
-    let plain = !state.peer_read_only && !state.needs_reset && state.their_need.as_ref()?.is_empty();
-    (answered && plain && capabilities.contains(&Capability::MessageV2)).then_some(at)
+/// Up to where a peer has been sent everything, if it asks for nothing else: either it has answered that, or it has
+/// answered an earlier one of the steps that lead there.
+fn in_step<'a>(state: &'a PeerState, recent: &Recent) -> Option<&'a [automerge::ChangeHash]> {
+    let PeerState { sync, streams, .. } = state;
+    let theirs = sync.their_heads.as_deref()?;
+    let sent = sync.last_sent_heads.as_slice();
+    let capabilities = sync.their_capabilities.as_ref()?;
+    let plain = !sync.peer_read_only && !sync.needs_reset && sync.their_need.as_ref()?.is_empty();
+    let answered = sent == theirs && sync.shared_heads == theirs;
+    let on_the_way = *streams && recent.passed(theirs);
+    (sync.have_responded && plain && (answered || on_the_way) && capabilities.contains(&Capability::MessageV2))
+        .then_some(sent)
 }
 
 /// The changes that a peer in step lacks, as they came. That the last sync was at the new heads is true as soon as it has
@@ -433,7 +455,7 @@ impl PeerState {
     /// The peer has answered whatever it was sent.
     pub(crate) fn answered(&mut self) {
         self.awaits_whole = false;
-        self.unanswered = None;
+        self.unanswered.0 = 0;
         self.touched = true;
     }
 }

@@ -65,6 +65,11 @@ impl Recent {
         }
     }
 
+    /// Whether the document had these heads, not long ago.
+    pub(crate) fn passed(&self, heads: &[ChangeHash]) -> bool {
+        self.steps.iter().any(|step| step.before == heads)
+    }
+
     /// What was applied since the document had these heads; `None` when that is too long ago or never was.
     pub(crate) fn since(&self, heads: &[ChangeHash]) -> Option<Since> {
         let first = self.steps.iter().rposition(|step| step.before == heads)?;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use aetherflow_schema::id::OpId;
 use proptest::prelude::*;
 
