@@ -7,20 +7,23 @@
 //! together make one answer.
 //! **On failure** of an append the author is told that the edit is not saved; of applying an entry, that entry is set aside
 //! and the rest of the document goes on.
+//!
+//! `calls` has what is asked by HTTP, `rest` what happens when nobody asks.
+
+mod calls;
+mod rest;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use aetherflow_log_core::storage::Snapshot;
 use aetherflow_oplog::{AppendError, Appended, LogHandle, PendingAppend, StorageError};
 use aetherflow_schema::{
     access::Author,
     documents::{At, DocumentError, DocumentJson, HistoryPage, Peer, SyncFrame, Written},
     id::{DocumentId, Offset, StorageId},
-    record::EncodedEntry,
 };
 use automerge::{Automerge, sync, sync::SyncDoc};
 use bytes::Bytes;
@@ -35,9 +38,9 @@ use crate::{
     content::{Content, Loaded},
     history,
     intake::{self, Received},
-    json, load,
+    load,
     peers::{Peers, SessionKey},
-    service::{Shared, StatesyncOptions},
+    service::Shared,
     to_schema,
 };
 
@@ -47,10 +50,6 @@ const TOGETHER: usize = 64;
 const IN_FLIGHT: usize = 256;
 /// A sync message larger than this is decoded and applied where it blocks no other document.
 const LARGE_BYTES: usize = 16 << 10;
-/// A document with more changes than this is saved where it blocks no other document.
-const LARGE_CHANGES: u64 = 500;
-/// How long a document must be left alone before a snapshot is taken of it.
-const QUIET: Duration = Duration::from_millis(500);
 
 /// A request to a document, with the way back.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, DocumentError>>;
@@ -189,40 +188,6 @@ impl Actor {
         self.save_snapshot().await;
         self.shared.forget(&self.document);
         self.uncount_memory();
-    }
-
-    /// When there is something to do though nobody asks.
-    fn rest_at(&self) -> Instant {
-        let idle = self.shared.idle_after();
-        let wait = if self.wants_snapshot() { QUIET.min(idle) } else { idle };
-        self.last_use.max(Instant::now() - wait) + wait
-    }
-
-    /// Left alone: takes a snapshot, then gives memory back, then ends. `true` when the actor is to end.
-    async fn rest(&mut self) -> bool {
-        if !self.in_flight.is_empty() {
-            self.last_use = Instant::now();
-            return false;
-        }
-        if self.wants_snapshot() {
-            self.save_snapshot().await;
-            if self.last_use.elapsed() < self.shared.idle_after() {
-                return false;
-            }
-        }
-        if self.last_use.elapsed() >= self.shared.idle_after() {
-            self.peers.prune();
-            if self.peers.is_empty() && self.shared.forget_if_idle(&self.document, &mut self.inbox) {
-                self.save_snapshot().await;
-                self.uncount_memory();
-                return true;
-            }
-            if matches!(self.content, Content::Live(_)) && self.set_aside.is_empty() {
-                self.cool().await;
-            }
-            self.last_use = Instant::now();
-        }
-        false
     }
 
     async fn take(&mut self, input: Input) {
@@ -412,112 +377,6 @@ impl Actor {
         self.peers.learn_own_heads(&heads, now_ms());
     }
 
-    async fn merge(&mut self, mut doc: Automerge) -> Result<(), DocumentError> {
-        self.materialize().await.map_err(unreadable)?;
-        let before = self.content.heads();
-        let Content::Live(live) = &mut self.content else {
-            return Err(DocumentError::Unreadable("the document is not materialized".to_owned()));
-        };
-        let merged = contained(|| task::block_in_place(|| live.doc.merge(&mut doc).map(|_| ())));
-        match merged.and_then(|merged| merged.map_err(|error| error.to_string())) {
-            Ok(()) => {
-                self.after_change(&before);
-                Ok(())
-            }
-            Err(reason) => {
-                let _ = self.reload().await;
-                Err(DocumentError::Invalid(reason))
-            }
-        }
-    }
-
-    async fn create(&mut self, author: Author, content: Option<serde_json::Value>, answer: Answer<Written>) {
-        let empty = serde_json::Map::new();
-        let content = match &content {
-            None => &empty,
-            Some(serde_json::Value::Object(content)) => content,
-            Some(_) => {
-                let _ = answer.send(Err(DocumentError::Invalid(
-                    "the content must be a JSON object".to_owned(),
-                )));
-                return;
-            }
-        };
-        match json::to_automerge(content, now_ms() as i64) {
-            Ok(doc) => self.write(author, doc, answer).await,
-            Err(error) => {
-                let _ = answer.send(Err(DocumentError::Invalid(error.to_string())));
-            }
-        }
-    }
-
-    async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
-        let load = task::spawn_blocking(move || contained(|| Automerge::load(&file)));
-        let loaded = match time::timeout(self.shared.options.apply_budget, load).await {
-            Ok(Ok(Ok(Ok(doc)))) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
-            Ok(Ok(Ok(Ok(doc)))) => Ok(doc),
-            Ok(Ok(Ok(Err(error)))) => Err(format!("this is not an automerge file: {error}")),
-            Ok(Ok(Err(reason))) => Err(reason),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("reading the file took too long".to_owned()),
-        };
-        match loaded {
-            Ok(doc) => self.write(author, doc, answer).await,
-            Err(reason) => {
-                let _ = answer.send(Err(DocumentError::Invalid(reason)));
-            }
-        }
-    }
-
-    /// Queues a document's changes for the log; it is merged into this one when they are committed.
-    async fn write(&mut self, author: Author, doc: Automerge, answer: Answer<Written>) {
-        let mut drafts = Vec::new();
-        if self.offset == Offset::ZERO {
-            drafts.push(intake::created(&self.document, &author));
-        }
-        let file = doc.save();
-        drafts.extend(intake::whole(&self.document, &author, &doc, &file));
-        let entries: Result<Vec<EncodedEntry>, _> = drafts.iter().map(|draft| draft.encode()).collect();
-        let submitted = match entries {
-            Ok(entries) => self.log.submit(entries).await.map_err(append_error),
-            Err(error) => Err(DocumentError::Invalid(error.to_string())),
-        };
-        match submitted {
-            Ok(commit) => self.in_flight.push_back(InFlight {
-                commit: Some(commit),
-                then: Then::Write(Box::new(doc), answer),
-                large: false,
-            }),
-            Err(error) => {
-                let _ = answer.send(Err(error));
-            }
-        }
-    }
-
-    /// Answers a question about the document, from committed state.
-    async fn answer<T>(
-        &mut self,
-        answer: Answer<T>,
-        question: impl FnOnce(&Automerge, &LogHandle, &DocumentId) -> Result<T, DocumentError>,
-    ) {
-        let result = if matches!(self.content, Content::Absent) {
-            Err(DocumentError::NotFound)
-        } else {
-            match self.materialize().await {
-                Err(error) => Err(unreadable(error)),
-                Ok(()) => match &self.content {
-                    Content::Live(live) => {
-                        let work = || question(&live.doc, &self.log, &self.document);
-                        contained(|| task::block_in_place(work))
-                            .unwrap_or_else(|reason| Err(DocumentError::Invalid(reason)))
-                    }
-                    Content::Absent | Content::Cold(_) => Err(DocumentError::NotFound),
-                },
-            }
-        };
-        let _ = answer.send(result);
-    }
-
     /// Makes the content live.
     async fn materialize(&mut self) -> Result<(), StorageError> {
         let cold = match &self.content {
@@ -561,85 +420,6 @@ impl Actor {
         self.set_aside.extend(set_aside);
         self.shared
             .set_quarantined(&self.document, self.set_aside.first(), now_ms());
-    }
-
-    /// A snapshot pays when loading without it would take noticeably longer.
-    fn wants_snapshot(&self) -> bool {
-        let changes = match &self.content {
-            Content::Live(live) => live.changes,
-            Content::Cold(cold) => cold.changes,
-            Content::Absent => 0,
-        };
-        // Without what was set aside the snapshot would hide that it ever was.
-        self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)
-    }
-
-    async fn save_snapshot(&mut self) {
-        if !self.wants_snapshot() || !self.in_flight.is_empty() {
-            return;
-        }
-        if let Err(error) = self.materialize().await {
-            tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
-            return;
-        }
-        let Content::Live(live) = &mut self.content else { return };
-        let document = if live.changes > LARGE_CHANGES {
-            task::block_in_place(|| live.saved())
-        } else {
-            live.saved()
-        };
-        let snapshot = Snapshot {
-            offset: self.offset,
-            heads: live.doc.get_heads().iter().map(to_schema).collect(),
-            changes: live.changes,
-            document,
-        };
-        let (log, id) = (self.log.clone(), self.document.clone());
-        let put = task::spawn_blocking(move || log.put_snapshot(&id, &snapshot)).await;
-        match flatten(put) {
-            Ok(()) => self.unsaved = 0,
-            // It costs time at the next load, nothing else. Not tried again at once.
-            Err(error) => {
-                tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
-                self.unsaved = 0;
-            }
-        }
-    }
-
-    /// Gives the materialized document's memory back and keeps bytes and heads.
-    async fn cool(&mut self) {
-        let (log, document) = (self.log.clone(), self.document.clone());
-        if self.unsaved > 0 {
-            self.unsaved = self.unsaved.max(u64::MAX / 2);
-            self.save_snapshot().await;
-        }
-        match flatten(task::spawn_blocking(move || load::load(&log, &document)).await) {
-            Ok(loaded) if loaded.offset == self.offset => self.adopt(loaded),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(doc = %self.document, %error, "the document stays in memory"),
-        }
-        self.count_memory();
-    }
-
-    fn count_memory(&mut self) {
-        let memory = self.content.memory();
-        if memory != self.counted {
-            self.shared.memory.fetch_add(memory, Ordering::Relaxed);
-            self.shared.memory.fetch_sub(self.counted, Ordering::Relaxed);
-            self.counted = memory;
-        }
-    }
-
-    fn uncount_memory(&mut self) {
-        self.shared.memory.fetch_sub(self.counted, Ordering::Relaxed);
-        self.counted = 0;
-    }
-}
-
-impl StatesyncOptions {
-    /// How long a document may be left alone before its memory is given back: less when memory is short.
-    pub(crate) fn idle_after(&self, memory: u64) -> Duration {
-        if memory > self.memory_bytes { QUIET } else { self.idle }
     }
 }
 

@@ -1,0 +1,129 @@
+//! What a document does when it is left alone: takes a snapshot, gives memory back, ends.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use aetherflow_log_core::storage::Snapshot;
+use tokio::{task, time::Instant};
+
+use super::{Actor, flatten};
+use crate::{content::Content, load, service::StatesyncOptions, to_schema};
+
+/// A document with more changes than this is saved where it blocks no other document.
+const LARGE_CHANGES: u64 = 500;
+/// How long a document must be left alone before a snapshot is taken of it.
+const QUIET: Duration = Duration::from_millis(500);
+
+impl Actor {
+    /// When there is something to do though nobody asks.
+    pub(super) fn rest_at(&self) -> Instant {
+        let idle = self.shared.idle_after();
+        let wait = if self.wants_snapshot() { QUIET.min(idle) } else { idle };
+        self.last_use.max(Instant::now() - wait) + wait
+    }
+
+    /// Left alone: takes a snapshot, then gives memory back, then ends. `true` when the actor is to end.
+    pub(super) async fn rest(&mut self) -> bool {
+        if !self.in_flight.is_empty() {
+            self.last_use = Instant::now();
+            return false;
+        }
+        if self.wants_snapshot() {
+            self.save_snapshot().await;
+            if self.last_use.elapsed() < self.shared.idle_after() {
+                return false;
+            }
+        }
+        if self.last_use.elapsed() >= self.shared.idle_after() {
+            self.peers.prune();
+            if self.peers.is_empty() && self.shared.forget_if_idle(&self.document, &mut self.inbox) {
+                self.save_snapshot().await;
+                self.uncount_memory();
+                return true;
+            }
+            if matches!(self.content, Content::Live(_)) && self.set_aside.is_empty() {
+                self.cool().await;
+            }
+            self.last_use = Instant::now();
+        }
+        false
+    }
+
+    /// A snapshot pays when loading without it would take noticeably longer.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        let changes = match &self.content {
+            Content::Live(live) => live.changes,
+            Content::Cold(cold) => cold.changes,
+            Content::Absent => 0,
+        };
+        // Without what was set aside the snapshot would hide that it ever was.
+        self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)
+    }
+
+    pub(super) async fn save_snapshot(&mut self) {
+        if !self.wants_snapshot() || !self.in_flight.is_empty() {
+            return;
+        }
+        if let Err(error) = self.materialize().await {
+            tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
+            return;
+        }
+        let Content::Live(live) = &mut self.content else { return };
+        let document = if live.changes > LARGE_CHANGES {
+            task::block_in_place(|| live.saved())
+        } else {
+            live.saved()
+        };
+        let snapshot = Snapshot {
+            offset: self.offset,
+            heads: live.doc.get_heads().iter().map(to_schema).collect(),
+            changes: live.changes,
+            document,
+        };
+        let (log, id) = (self.log.clone(), self.document.clone());
+        let put = task::spawn_blocking(move || log.put_snapshot(&id, &snapshot)).await;
+        match flatten(put) {
+            Ok(()) => self.unsaved = 0,
+            // It costs time at the next load, nothing else. Not tried again at once.
+            Err(error) => {
+                tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
+                self.unsaved = 0;
+            }
+        }
+    }
+
+    /// Gives the materialized document's memory back and keeps bytes and heads.
+    pub(super) async fn cool(&mut self) {
+        let (log, document) = (self.log.clone(), self.document.clone());
+        if self.unsaved > 0 {
+            self.unsaved = self.unsaved.max(u64::MAX / 2);
+            self.save_snapshot().await;
+        }
+        match flatten(task::spawn_blocking(move || load::load(&log, &document)).await) {
+            Ok(loaded) if loaded.offset == self.offset => self.adopt(loaded),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(doc = %self.document, %error, "the document stays in memory"),
+        }
+        self.count_memory();
+    }
+
+    pub(super) fn count_memory(&mut self) {
+        let memory = self.content.memory();
+        if memory != self.counted {
+            self.shared.memory.fetch_add(memory, Ordering::Relaxed);
+            self.shared.memory.fetch_sub(self.counted, Ordering::Relaxed);
+            self.counted = memory;
+        }
+    }
+
+    pub(super) fn uncount_memory(&mut self) {
+        self.shared.memory.fetch_sub(self.counted, Ordering::Relaxed);
+        self.counted = 0;
+    }
+}
+
+impl StatesyncOptions {
+    /// How long a document may be left alone before its memory is given back: less when memory is short.
+    pub(crate) fn idle_after(&self, memory: u64) -> Duration {
+        if memory > self.memory_bytes { QUIET } else { self.idle }
+    }
+}
