@@ -276,7 +276,7 @@ fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Mad
             if is_level(&state.sync, &heads) {
                 return heads_message(&mut state.sync, &heads);
             }
-            if let Some(since) = in_step(state, &live.recent).and_then(|at| live.recent.since(at)) {
+            if let Some(since) = in_step(state, &live.recent).and_then(|at| live.recent.since(at, &heads)) {
                 state.streams = true;
                 return Some(step_message(&mut state.sync, heads, since));
             }

@@ -24,6 +24,8 @@ struct Step {
 pub(crate) struct Recent {
     steps: VecDeque<Step>,
     bytes: usize,
+    /// Where the last step led.
+    end: Vec<ChangeHash>,
 }
 
 /// What a peer lacks.
@@ -38,6 +40,12 @@ impl Recent {
         if before == after {
             return;
         }
+        if self.end != before {
+            // Something else has moved the document, such as an import: what is kept does not lead here.
+            self.steps.clear();
+            self.bytes = 0;
+        }
+        self.end = after.to_vec();
         // Some changes may have been there before, or wait for others: then the heads are not those of exactly these
         // changes, and automerge has to be asked.
         let mut heads: BTreeSet<ChangeHash> = before.iter().copied().collect();
@@ -70,8 +78,11 @@ impl Recent {
         self.steps.iter().any(|step| step.before == heads)
     }
 
-    /// What was applied since the document had these heads; `None` when that is too long ago or never was.
-    pub(crate) fn since(&self, heads: &[ChangeHash]) -> Option<Since> {
+    /// What led from these heads to the `present` ones; `None` when that is too long ago or is not known.
+    pub(crate) fn since(&self, heads: &[ChangeHash], present: &[ChangeHash]) -> Option<Since> {
+        if self.end != present {
+            return None;
+        }
         let first = self.steps.iter().rposition(|step| step.before == heads)?;
         let steps = || self.steps.iter().skip(first);
         Some(Since {
@@ -103,13 +114,17 @@ mod tests {
             heads = after;
         }
         for (before, _) in &past[1..] {
-            let since = recent.since(before).unwrap();
+            let since = recent.since(before, &heads).unwrap();
             let mut then = doc.fork_at(before).unwrap();
             then.load_incremental(&since.bytes).unwrap();
             assert_eq!(then.get_heads(), heads);
             assert_eq!(since.hashes.last(), Some(&heads[0]));
         }
-        assert!(recent.since(&heads).is_none());
+        assert!(recent.since(&heads, &heads).is_none());
+        assert!(
+            recent.since(&past[5].0, &past[7].0).is_none(),
+            "the document was moved by something else"
+        );
     }
 
     #[test]
@@ -124,6 +139,6 @@ mod tests {
         let mut recent = Recent::default();
         let other = vec![ChangeHash([1; 32])];
         recent.note(other.clone(), &second, &[ChangeHash([2; 32])]);
-        assert!(recent.since(&other).is_none());
+        assert!(recent.since(&other, &[ChangeHash([2; 32])]).is_none());
     }
 }
