@@ -346,3 +346,28 @@ async fn memory_follows_the_documents_in_use() {
     kept.doc.put(ROOT, "more", 1).unwrap();
     kept.until_saved().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_hear_of_an_import_and_of_what_comes_after_it() {
+    let statesync = start(memory());
+    let id = document(1);
+    let mut one = Client::open(&statesync, &id).await;
+    let mut two = Client::open(&statesync, &id).await;
+    for n in 0..5 {
+        one.doc.put(ROOT, "n", n).unwrap();
+        one.until_saved().await;
+        two.exchange().await;
+        let file = statesync.export(grant(&id), At::Now).await.unwrap();
+        let mut copy = AutoCommit::load(&file).unwrap();
+        copy.put(ROOT, format!("imported-{n}"), true).unwrap();
+        statesync.import(grant_write(&id), copy.save().into()).await.unwrap();
+        one.doc.put(ROOT, format!("after-{n}"), true).unwrap();
+        one.doc.commit();
+        eventually("both have all of it", async || {
+            one.exchange().await;
+            two.exchange().await;
+            one.doc.get_heads() == two.doc.get_heads() && two.doc.keys(ROOT).count() == 1 + 2 * (n as usize + 1)
+        })
+        .await;
+    }
+}
