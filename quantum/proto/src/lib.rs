@@ -1,0 +1,50 @@
+//! Quantum, a message transport over UDP, as a state machine without I/O, clock or ambient randomness.
+//!
+//! The wire format is specified in `quantum/SPEC.md`. A driver owns the sockets and timers:
+//!
+//! * [`Endpoint`] decides to which connection a datagram belongs, and answers those that belong to none.
+//! * [`Connection`] is one connection. Feed it with `on_datagram` and `on_timeout`; after that, and after
+//!   every call of the application, take what it wants sent with `poll_transmit` until it has nothing, what it tells the endpoint
+//!   with `poll_endpoint_event`, what it tells the application with `poll_event`, and the time of its next timer with
+//!   `timeout`.
+//!
+//! Time is a [`Time`] that the driver passes in; it never goes back.
+
+#![allow(dead_code, unused_imports, clippy::todo, clippy::new_without_default)]
+
+mod bbr;
+mod channel;
+mod config;
+mod connection;
+mod crypto;
+mod endpoint;
+mod error;
+mod fec;
+mod frame;
+mod handshake;
+mod header;
+mod number;
+mod params;
+mod path;
+mod pmtu;
+mod ranges;
+mod receipt;
+mod recovery;
+mod stats;
+mod time;
+mod token;
+mod types;
+mod varint;
+
+pub use self::{
+    config::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig},
+    connection::{Connection, Event, Transmit},
+    endpoint::{ConnectionEvent, DatagramEvent, Endpoint, EndpointEvent},
+    error::{CloseCode, ConnectError, ConnectionError, SendError, TransportError},
+    frame::Frame,
+    header::{Flags, Header},
+    number::PacketNumber,
+    stats::Stats,
+    time::Time,
+    types::{ChannelId, ConnectionId, Delivery, Ecn, Message, MessageId, Priority, Side},
+};

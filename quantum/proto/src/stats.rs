@@ -1,0 +1,62 @@
+//! Counters of a connection.
+
+use std::time::Duration;
+
+/// What a connection has done, and how it stands now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets opened, duplicates not included.
+    pub packets_received: u64,
+    /// UDP payload bytes sent.
+    pub bytes_sent: u64,
+    /// UDP payload bytes received.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Packets that arrived twice.
+    pub packets_duplicate: u64,
+    /// Packets that did not open: forged, damaged or without keys.
+    pub packets_rejected: u64,
+    /// Packets declared lost.
+    pub packets_lost: u64,
+    /// Packets declared lost that were acknowledged later.
+    pub packets_spurious: u64,
+    /// Retransmission timeouts.
+    pub timeouts: u64,
+    /// Probes sent because nothing was heard.
+    pub probes: u64,
+    /// Parity packets sent.
+    pub parity_sent: u64,
+    /// Messages' bytes repeated in later packets.
+    pub repeated_bytes: u64,
+    /// Packets that the peer repaired from parity.
+    pub repaired_by_peer: u64,
+    /// Packets repaired here.
+    pub repaired: u64,
+    /// Messages taken from the application.
+    pub messages_sent: u64,
+    /// Messages given to the application.
+    pub messages_received: u64,
+    /// Bytes of messages sent, retransmissions not included.
+    pub message_bytes_sent: u64,
+    /// Bytes of messages delivered.
+    pub message_bytes_received: u64,
+    /// Smoothed RTT.
+    pub rtt: Duration,
+    /// Smallest RTT of late.
+    pub rtt_min: Duration,
+    /// Bytes that may be in flight.
+    pub congestion_window: u64,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Bytes per second.
+    pub pacing_rate: u64,
+    /// What BBR is doing.
+    pub state: &'static str,
+    /// UDP payload bytes of a full datagram.
+    pub mtu: u16,
+    /// Fraction of packets lost of late.
+    pub loss: f64,
+}
