@@ -87,6 +87,9 @@ pub struct ServerConfig {
 /// A client: whom it trusts and its transport settings.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
+    /// From [`Connection::take_token`](crate::Connection::take_token) of an earlier connection to the same server: spares a
+    /// round trip when the server demands that addresses are proved.
+    pub token: Option<bytes::Bytes>,
     /// TLS 1.3 with at least one ALPN protocol.
     pub tls: Arc<rustls::ClientConfig>,
     /// For the connection.

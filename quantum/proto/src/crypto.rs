@@ -24,7 +24,7 @@ pub(crate) enum OpenError {
 
 impl Keyring {
     /// With the initial keys only.
-    pub(crate) fn new(_suite: &'static rustls::Tls13CipherSuite, _id: ConnectionId, _side: Side) -> Self {
+    pub(crate) fn initial(_id: ConnectionId, _side: Side) -> Self {
         todo!()
     }
 
@@ -58,9 +58,8 @@ impl Keyring {
         &mut self,
         _level: Level,
         _number: PacketNumber,
-        _header: &[u8],
         _packet: &mut Vec<u8>,
-        _payload_at: usize,
+        _start: usize,
     ) -> Result<(), TransportError> {
         todo!()
     }

@@ -39,7 +39,7 @@ mod varint;
 pub use self::{
     config::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig},
     connection::{Connection, Event, Transmit},
-    endpoint::{ConnectionEvent, DatagramEvent, Endpoint, EndpointEvent},
+    endpoint::{ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint, EndpointEvent, EndpointStats},
     error::{CloseCode, ConnectError, ConnectionError, SendError, TransportError},
     frame::Frame,
     header::{Flags, Header},

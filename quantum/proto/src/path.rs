@@ -46,6 +46,20 @@ impl Path {
         todo!()
     }
 
+    pub(crate) fn has_pending_challenge(&self) -> bool {
+        todo!()
+    }
+
+    /// The challenge was not answered in time: it is pending again.
+    pub(crate) fn resend_challenge(&mut self) {
+        todo!()
+    }
+
+    /// Stops asking.
+    pub(crate) fn give_up(&mut self) {
+        todo!()
+    }
+
     /// `true` when it answers a challenge sent on this path.
     pub(crate) fn on_response(&mut self, _data: [u8; 8]) -> bool {
         todo!()

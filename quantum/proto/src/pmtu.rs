@@ -41,6 +41,11 @@ impl Pmtu {
         todo!()
     }
 
+    /// The peer's limit has become known.
+    pub(crate) fn set_max(&mut self, _max: u16) {
+        todo!()
+    }
+
     /// Forgets everything: the path is another one.
     pub(crate) fn reset(&mut self) {
         todo!()

@@ -56,6 +56,11 @@ impl Outbox {
         todo!()
     }
 
+    /// The oldest bytes that were sent and are neither acknowledged nor about to go out again, for a probe.
+    pub(crate) fn oldest_unacked(&self, _budget: usize) -> Option<(Chunk, Bytes)> {
+        todo!()
+    }
+
     pub(crate) fn on_acked(&mut self, _chunk: Chunk) {
         todo!()
     }

@@ -1,82 +1,123 @@
 //! One connection, as a state machine.
+//!
+//! Owns: everything about one connection, each part in its own module; here they meet.
+//! Inputs: datagrams and ids from the endpoint, the timer, calls of the application.
+//! Effects: datagrams ([`Connection::poll_transmit`]), news for the application and for the endpoint, the next timer.
+//! Invariants: nothing is acted upon before it was opened with the keys of its level; nothing is sent to an unproven address
+//! beyond three times what came from it; what was sent is acknowledged or lost exactly once, and what a lost packet held goes into a new one.
+//! On failure: an error of the peer closes the connection with a code; what does not open is counted and ignored.
 
-use std::net::SocketAddr;
+mod closing;
+mod events;
+mod ids;
+mod outgoing;
+mod packet;
+mod paths;
+mod protection;
+mod receive;
+mod settle;
+mod setup;
+mod timers;
+mod transmit;
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
 
+use self::{closing::State, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection, timers::Timers};
+pub use self::{events::Event, packet::Transmit};
+pub(crate) use self::setup::Accept;
 use crate::{
-    endpoint::{ConnectionEvent, EndpointEvent},
+    bbr::{Bbr, Pacer},
+    channel::{Inbox, Outbox},
+    config::TransportConfig,
+    crypto::Keyring,
+    endpoint::{ConnectionEvent, EndpointEvent, ToConnection},
     error::{CloseCode, ConnectionError, SendError},
+    handshake::Handshake,
+    params::Params,
+    pmtu::Pmtu,
+    receipt::Receipts,
+    recovery::{Outcome, Recovery},
     stats::Stats,
     time::Time,
-    types::{ChannelId, ConnectionId, Delivery, Ecn, Message, Priority, Side},
+    types::{ChannelId, ConnectionId, Delivery, Message, Priority, Side, Space},
 };
 
-/// Datagrams to send: `segment` bytes each, the last may be shorter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Where to.
-    pub remote: SocketAddr,
-    /// The datagrams, one behind the other. (Empty in what `poll_transmit` returns: it appends to the caller's buffer.)
-    pub bytes: usize,
-    /// Length of each but the last; equal to `bytes` for one.
-    pub segment: usize,
-    /// To mark them with.
-    pub ecn: Option<Ecn>,
-}
-
-/// What the application hears.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// The handshake is complete; the peer is who it says.
-    Connected,
-    /// Messages wait in [`Connection::recv`].
-    Readable,
-    /// Datagrams wait in [`Connection::recv_datagram`].
-    DatagramReadable,
-    /// A sender that was blocked may try again.
-    Writable,
-    /// The peer's address is another one now.
-    Moved(SocketAddr),
-    /// The connection is over; nothing follows but [`Event::Drained`].
-    Closed(ConnectionError),
-    /// The connection may be dropped.
-    Drained,
-}
-
 /// See the module and the crate's documentation for the calling contract.
-#[derive(Debug)]
-pub struct Connection {}
+pub struct Connection {
+    side: Side,
+    config: Arc<TransportConfig>,
+    state: State,
+    rng: StdRng,
+
+    keys: Keyring,
+    handshake: Handshake,
+    /// What the peer said of itself; on a resuming client at first what it said the last time.
+    peer: Option<Params>,
+    /// The handshake is complete and, as far as this end can know, for the peer too.
+    confirmed: bool,
+    /// A packet of the peer was opened: no retry or version packet is believed any more.
+    heard: bool,
+    /// The server has asked for proof of the address.
+    retried: bool,
+    /// The server's token for the next connection.
+    visit_token: Option<Bytes>,
+
+    ids: Ids,
+    paths: Paths,
+    pmtu: Pmtu,
+    ecn_works: bool,
+
+    /// For each number space, in the order of [`Space`].
+    receipts: [Receipts; 3],
+    recovery: Recovery,
+    /// Kept for its memory.
+    outcome: Outcome,
+    bbr: Bbr,
+    pacer: Pacer,
+
+    outbox: Outbox,
+    inbox: Inbox,
+    outgoing: Outgoing,
+    protection: Protection,
+    datagrams_in: VecDeque<Bytes>,
+
+    timers: Timers,
+    events: VecDeque<Event>,
+    endpoint_events: VecDeque<EndpointEvent>,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("side", &self.side)
+            .field("id", &self.ids.current())
+            .field("remote", &self.remote())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Connection {
     /// What the endpoint found for it.
-    pub fn on_event(&mut self, _now: Time, _event: ConnectionEvent) {
-        todo!()
-    }
-
-    /// The timer that [`Self::timeout`] named has expired. Harmless when called too early.
-    pub fn on_timeout(&mut self, _now: Time) {
-        todo!()
-    }
-
-    /// When [`Self::on_timeout`] is to be called.
-    pub fn timeout(&self) -> Option<Time> {
-        todo!()
-    }
-
-    /// Appends up to `max_datagrams` datagrams of equal size to `out`. `None`: nothing to send now.
-    pub fn poll_transmit(&mut self, _now: Time, _max_datagrams: usize, _out: &mut Vec<u8>) -> Option<Transmit> {
-        todo!()
+    pub fn on_event(&mut self, now: Time, event: ConnectionEvent) {
+        match event.0 {
+            ToConnection::Datagram { remote, ecn, datagram } => self.on_datagram(now, remote, ecn, datagram),
+            ToConnection::Ids(ids) => self.ids.issue(ids),
+        }
     }
 
     /// What the application should hear.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.events.pop_front()
     }
 
     /// What the endpoint must hear.
     pub fn poll_endpoint_event(&mut self) -> Option<EndpointEvent> {
-        todo!()
+        self.endpoint_events.pop_front()
     }
 
     /// Queues a whole message.
@@ -85,13 +126,12 @@ impl Connection {
     /// See [`SendError`]; the message is not taken.
     pub fn send(
         &mut self,
-        _now: Time,
-        _channel: ChannelId,
-        _delivery: Delivery,
-        _priority: Priority,
-        _data: Bytes,
+        channel: ChannelId,
+        delivery: Delivery,
+        priority: Priority,
+        data: Bytes,
     ) -> Result<(), SendError> {
-        todo!()
+        self.queue(channel, delivery, priority, false, data)
     }
 
     /// As [`Self::send`], for a message that does no harm when an attacker repeats it: it may go into 0-RTT packets.
@@ -100,80 +140,141 @@ impl Connection {
     /// See [`SendError`].
     pub fn send_replay_safe(
         &mut self,
-        _now: Time,
-        _channel: ChannelId,
-        _delivery: Delivery,
-        _priority: Priority,
-        _data: Bytes,
+        channel: ChannelId,
+        delivery: Delivery,
+        priority: Priority,
+        data: Bytes,
     ) -> Result<(), SendError> {
-        todo!()
+        self.queue(channel, delivery, priority, true, data)
+    }
+
+    fn queue(
+        &mut self,
+        channel: ChannelId,
+        delivery: Delivery,
+        priority: Priority,
+        replay_safe: bool,
+        data: Bytes,
+    ) -> Result<(), SendError> {
+        if !self.state.takes_messages() {
+            return Err(SendError::Closed);
+        }
+        let bytes = data.len();
+        self.outbox.send(channel, delivery, priority, replay_safe, data)?;
+        self.stats.messages_sent += 1;
+        self.stats.message_bytes_sent += bytes as u64;
+        Ok(())
     }
 
     /// The next message.
     pub fn recv(&mut self) -> Option<Message> {
-        todo!()
+        let message = self.inbox.next()?;
+        self.stats.messages_received += 1;
+        self.stats.message_bytes_received += message.data.len() as u64;
+        Some(message)
     }
 
     /// Queues an unreliable datagram; the oldest waiting one is dropped when there are too many.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn send_datagram(&mut self, _data: Bytes) -> Result<(), SendError> {
-        todo!()
+    pub fn send_datagram(&mut self, data: Bytes) -> Result<(), SendError> {
+        if !self.state.takes_messages() {
+            return Err(SendError::Closed);
+        }
+        let max = self.max_datagram();
+        if data.len() > max {
+            return Err(SendError::TooLarge { bytes: data.len(), max });
+        }
+        self.outgoing.push_datagram(data, self.config.datagram_queue);
+        Ok(())
     }
 
     /// The next datagram.
     pub fn recv_datagram(&mut self) -> Option<Bytes> {
-        todo!()
+        self.datagrams_in.pop_front()
+    }
+
+    /// Bytes that a datagram may have now: what fits a packet and the peer takes. 0 when it takes none.
+    pub fn max_datagram(&self) -> usize {
+        let peer = self.peer.as_ref().map_or(0, |peer| usize::from(peer.max_datagram));
+        peer.min(packet::room(usize::from(Pmtu::BASE)) - packet::DATAGRAM_OVERHEAD)
     }
 
     /// Closes at once: what was not delivered may be lost.
-    pub fn close(&mut self, _now: Time, _code: CloseCode, _reason: &str) {
-        todo!()
+    pub fn close(&mut self, now: Time, code: CloseCode, reason: &str) {
+        self.begin_close(now, code, reason, ConnectionError::Closed);
     }
 
     /// Takes no more messages, and closes once everything was acknowledged.
-    pub fn finish(&mut self, _now: Time) {
-        todo!()
+    pub fn finish(&mut self, now: Time) {
+        self.state.finish();
+        self.close_when_idle(now);
     }
 
     /// This end has another local address now (client only): takes a fresh id and tells the peer.
-    pub fn on_local_address_changed(&mut self, _now: Time) {
-        todo!()
+    pub fn on_local_address_changed(&mut self, now: Time) {
+        if self.side == Side::Client {
+            self.leave_path(now);
+        }
     }
 
-    /// Changes the keys of what this end sends.
+    /// Changes the keys of what this end sends: the next packet belongs to the next generation.
     pub fn update_keys(&mut self) {
-        todo!()
+        if self.confirmed {
+            let next = self.recovery.next_number(Space::Application).generation() + 1;
+            self.recovery.skip(Space::Application, crate::number::PacketNumber::first_of(next));
+        }
     }
 
     /// Counters and the present state.
     pub fn stats(&self) -> Stats {
-        todo!()
+        let rtt = self.recovery.rtt();
+        Stats {
+            rtt: rtt.smoothed,
+            rtt_min: rtt.min,
+            congestion_window: self.bbr.window(),
+            in_flight: self.recovery.bytes_in_flight(),
+            pacing_rate: self.bbr.pacing_rate(),
+            state: self.bbr.state(),
+            mtu: self.pmtu.current(),
+            loss: self.protection.loss(),
+            ..self.stats.clone()
+        }
     }
 
     /// Which end this is.
     pub fn side(&self) -> Side {
-        todo!()
+        self.side
     }
 
     /// Where the peer is now.
     pub fn remote(&self) -> SocketAddr {
-        todo!()
+        self.paths.current().remote()
     }
 
     /// The id that packets carry now.
     pub fn id(&self) -> ConnectionId {
-        todo!()
+        self.ids.current()
     }
 
     /// The peer's certificates, DER, its own first.
     pub fn peer_certificates(&self) -> Option<Vec<Vec<u8>>> {
-        todo!()
+        self.handshake.peer_certificates()
+    }
+
+    /// The application protocol that both ends agreed on, once known.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        self.handshake.alpn().map(<[u8]>::to_vec)
+    }
+
+    /// Client: a token of the server for the next connection to it ([`ClientConfig::token`](crate::ClientConfig::token)).
+    pub fn take_token(&mut self) -> Option<Bytes> {
+        self.visit_token.take()
     }
 
     /// On a client that resumed, once known: whether the server took what was sent early.
     pub fn early_accepted(&self) -> Option<bool> {
-        todo!()
+        self.handshake.early_accepted()
     }
 }

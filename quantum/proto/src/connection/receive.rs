@@ -1,0 +1,321 @@
+//! From datagrams to what they bring about.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    connection::{Connection, Event, closing::State},
+    crypto::Keyring,
+    endpoint::{EndpointEvent, ToEndpoint, answers::STATELESS_NUMBER},
+    error::{CloseCode, ConnectionError, TransportError},
+    frame::{Ack, Frame, Frames},
+    header::{Flags, HEADER_LEN, Header, VERSION},
+    number::PacketNumber,
+    time::Time,
+    types::{ConnectionId, Ecn, Level, Side},
+};
+
+/// Unreliable datagrams that wait for the application.
+const DATAGRAMS_MAX: usize = 256;
+
+/// An opened packet.
+struct Opened {
+    level: Level,
+    number: PacketNumber,
+    flags: Flags,
+    id: ConnectionId,
+    /// The header's acknowledgement, in full.
+    ack: PacketNumber,
+    payload: Bytes,
+}
+
+fn violation(reason: &'static str) -> TransportError {
+    TransportError::new(CloseCode::PROTOCOL, reason)
+}
+
+impl Connection {
+    pub(super) fn on_datagram(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, mut datagram: BytesMut) {
+        // Only the client's address may change, and only once the handshake is over.
+        if remote != self.remote() && (self.side == Side::Client || !self.confirmed) {
+            self.stats.packets_rejected += 1;
+            return;
+        }
+        self.stats.bytes_received += datagram.len() as u64;
+        if remote == self.remote() {
+            self.paths.current_mut().on_received(datagram.len());
+        }
+        match &mut self.state {
+            State::Open { .. } => {}
+            State::Closing(closing) => return closing.on_packet(),
+            State::Draining | State::Drained => return,
+        }
+        while let Ok(header) = Header::decode(&datagram) {
+            let packet = datagram.split_to(HEADER_LEN + usize::from(header.payload_len));
+            if header.flags.has(Flags::RST) {
+                self.on_stateless(now, &header, packet);
+            } else if header.version == VERSION {
+                self.on_packet(now, remote, ecn, &header, packet);
+            }
+            if !self.state.is_open() {
+                return;
+            }
+        }
+        self.want_ids();
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        header: &Header,
+        packet: BytesMut,
+    ) {
+        let Some(opened) = self.open(header, packet) else {
+            self.stats.packets_rejected += 1;
+            if self.keys.integrity_exhausted() {
+                self.fail(now, TransportError::new(CloseCode::KEYS, "too many packets did not open"));
+            }
+            return;
+        };
+        let receipts = &self.receipts[opened.level.space() as usize];
+        if receipts.is_duplicate(opened.number) {
+            self.stats.packets_duplicate += 1;
+            return;
+        }
+        let newest = opened.number >= receipts.expected();
+        self.stats.packets_received += 1;
+        self.heard = true;
+        self.on_alive(now);
+        if opened.level == Level::Application && newest {
+            self.keys.on_accepted(opened.number);
+            self.ids.follow(opened.id);
+            if remote != self.remote() {
+                self.migrate(now, remote);
+            }
+        }
+        if let Err(error) = self.take_packet(now, ecn, opened) {
+            self.fail(now, error);
+        }
+    }
+
+    /// `None` when it is not for us, damaged, forged, or its keys are not there.
+    fn open(&mut self, header: &Header, mut packet: BytesMut) -> Option<Opened> {
+        let level = header.flags.level()?;
+        // Nothing of a client is believed before TLS knows that the handshake was not tampered with.
+        if self.side == Side::Server && level == Level::Application && !self.handshake.is_complete() {
+            return None;
+        }
+        let number = header.full_number(self.receipts[level.space() as usize].expected());
+        let mut payload = packet.split_off(HEADER_LEN);
+        let len = self.keys.open(level, number, &packet, &mut payload).ok()?;
+        payload.truncate(len);
+        let ack = match header.flags.has(Flags::ACK) {
+            true => PacketNumber::extend(header.ack, self.recovery.next_number(level.space())),
+            false => PacketNumber::ZERO,
+        };
+        Some(Opened { level, number, flags: header.flags, id: header.id, ack, payload: payload.freeze() })
+    }
+
+    fn take_packet(&mut self, now: Time, ecn: Option<Ecn>, opened: Opened) -> Result<(), TransportError> {
+        let Opened { level, number, flags, ack, payload, .. } = opened;
+        if level == Level::Handshake && self.side == Side::Server {
+            // Only who got our first flight has these keys: the address is real.
+            self.paths.current_mut().validate();
+            self.recovery.set_blocked(false);
+            self.drop_level(Level::Initial);
+        }
+        let mut repaired = Vec::new();
+        let mut frames = Taken::default();
+        self.take_frames(now, level, ack, payload.clone(), &mut frames, &mut repaired)?;
+        if flags.has(Flags::ACK) && !frames.acked {
+            self.on_ack(now, level, ack, None)?;
+        }
+        if flags.has(Flags::FEC) && level == Level::Application && !frames.parity {
+            self.protection.on_source(number, payload, &mut repaired);
+        }
+        let at_once = flags.has(Flags::PSH) && level == Level::Application;
+        self.receipts[level.space() as usize].on_packet(now, number, frames.asks, at_once, ecn);
+        for (number, payload) in repaired {
+            self.take_repaired(now, number, payload)?;
+        }
+        Ok(())
+    }
+
+    /// A packet that parity restored is handled as if it had arrived; nothing in it is a sign of life or of the path.
+    fn take_repaired(&mut self, now: Time, number: PacketNumber, payload: Bytes) -> Result<(), TransportError> {
+        let receipts = &mut self.receipts[Level::Application.space() as usize];
+        if receipts.is_duplicate(number) {
+            return Ok(());
+        }
+        receipts.on_repaired(now, number);
+        self.stats.repaired += 1;
+        for frame in Frames::new(PacketNumber::ZERO, payload) {
+            match frame {
+                // Its acknowledgement counts from a header that was not restored; a later one says the same.
+                Ok(Frame::Ack(_)) | Err(_) => {}
+                Ok(frame) => self.take_frame(now, Level::Application, PacketNumber::ZERO, frame, &mut Vec::new())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_frames(
+        &mut self,
+        now: Time,
+        level: Level,
+        ack: PacketNumber,
+        payload: Bytes,
+        taken: &mut Taken,
+        repaired: &mut Vec<(PacketNumber, Bytes)>,
+    ) -> Result<(), TransportError> {
+        for frame in Frames::new(ack, payload) {
+            let frame = frame?;
+            if !allowed(level, self.side, &frame) {
+                return Err(violation("a frame that is not allowed at its level"));
+            }
+            taken.asks |= frame.asks_for_ack();
+            taken.acked |= matches!(frame, Frame::Ack(_));
+            taken.parity |= matches!(frame, Frame::Parity(_));
+            self.take_frame(now, level, ack, frame, repaired)?;
+            if !self.state.is_open() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn take_frame(
+        &mut self,
+        now: Time,
+        level: Level,
+        ack: PacketNumber,
+        frame: Frame,
+        repaired: &mut Vec<(PacketNumber, Bytes)>,
+    ) -> Result<(), TransportError> {
+        match frame {
+            Frame::Padding(_) | Frame::Ping => {}
+            Frame::Ack(frame) => self.on_ack(now, level, ack, Some(&frame))?,
+            Frame::Crypto { offset, data } => {
+                let progress = self.handshake.read(level, offset, &data, &mut self.keys)?;
+                self.on_progress(now, progress)?;
+            }
+            Frame::Floor(floor) => self.receipts[level.space() as usize].on_floor(floor),
+            Frame::MaxData(limit) => self.outbox.on_max_data(limit),
+            Frame::MaxChannelData(channel, limit) => self.outbox.on_max_channel_data(channel, limit),
+            Frame::PathChallenge(data) => self.outgoing.push_response(data),
+            Frame::PathResponse(data) => self.on_path_response(data),
+            Frame::NewConnectionId { sequence, id, reset_token } => {
+                if self.ids.learn(sequence, id, reset_token)? {
+                    self.endpoint_events.push_back(EndpointEvent(ToEndpoint::Learned(id)));
+                }
+            }
+            Frame::RetireConnectionId(sequence) => {
+                let linger = self.linger();
+                self.ids.retire(now, linger, sequence)?;
+            }
+            // The endpoint has looked at a server's; a client keeps it for its next connection.
+            Frame::Token(token) => {
+                if self.side == Side::Client {
+                    self.visit_token = Some(token);
+                }
+            }
+            Frame::HandshakeDone => self.confirm(now),
+            Frame::Close { code, reason } => {
+                let error = TransportError::new(code, reason);
+                self.drain(now, ConnectionError::ClosedByPeer(error));
+            }
+            Frame::Parity(parity) => self.protection.on_parity(parity, repaired)?,
+            Frame::Message(frame) => {
+                let had = self.inbox.has_messages();
+                self.inbox.on_frame(frame)?;
+                if !had && self.inbox.has_messages() {
+                    self.events.push_back(Event::Readable);
+                }
+            }
+            Frame::Datagram(data) => self.on_datagram_frame(data)?,
+        }
+        Ok(())
+    }
+
+    fn on_datagram_frame(&mut self, data: Bytes) -> Result<(), TransportError> {
+        if data.len() > usize::from(self.config.max_datagram) {
+            return Err(TransportError::new(CloseCode::LIMIT, "a datagram that is too long"));
+        }
+        if self.datagrams_in.is_empty() {
+            self.events.push_back(Event::DatagramReadable);
+        }
+        if self.datagrams_in.len() >= DATAGRAMS_MAX {
+            self.datagrams_in.pop_front();
+        }
+        self.datagrams_in.push_back(data);
+        Ok(())
+    }
+
+    fn on_ack(&mut self, now: Time, level: Level, ack: PacketNumber, frame: Option<&Ack>) -> Result<(), TransportError> {
+        let mut outcome = std::mem::take(&mut self.outcome);
+        let result = self.recovery.on_ack(now, level.space(), ack, frame, &mut outcome);
+        self.settle(now, &mut outcome);
+        self.outcome = outcome;
+        result
+    }
+
+    /// Retry, version or stateless reset.
+    fn on_stateless(&mut self, now: Time, header: &Header, mut packet: BytesMut) {
+        let payload = packet.split_off(HEADER_LEN);
+        let (syn, psh) = (header.flags.has(Flags::SYN), header.flags.has(Flags::PSH));
+        let believable = self.side == Side::Client && !self.heard;
+        match (syn, psh) {
+            (false, _) if payload.len() > 16 && self.ids.is_reset(&payload[payload.len() - 16..]) => {
+                self.drain(now, ConnectionError::Reset);
+            }
+            (true, false) if believable && !payload.is_empty() && !payload.contains(&VERSION) => {
+                self.drain(now, ConnectionError::Version);
+            }
+            (true, true) if believable && header.version == VERSION && !self.retried => {
+                match retry_token(header, &packet, payload) {
+                    Some(token) => self.on_retry(token),
+                    None => self.stats.packets_rejected += 1,
+                }
+            }
+            _ => self.stats.packets_rejected += 1,
+        }
+    }
+}
+
+/// What was found in a packet.
+#[derive(Default)]
+struct Taken {
+    asks: bool,
+    acked: bool,
+    parity: bool,
+}
+
+/// Which frames may stand at which level. `side` is ours.
+fn allowed(level: Level, side: Side, frame: &Frame) -> bool {
+    match level {
+        Level::Initial | Level::Handshake => matches!(
+            frame,
+            Frame::Padding(_) | Frame::Ping | Frame::Ack(_) | Frame::Crypto { .. } | Frame::Close { .. } | Frame::Token(_)
+        ),
+        Level::Early => matches!(frame, Frame::Padding(_) | Frame::Ping | Frame::Message(_)),
+        Level::Application => match frame {
+            Frame::HandshakeDone | Frame::NewConnectionId { .. } | Frame::Token(_) => side == Side::Client,
+            _ => true,
+        },
+    }
+}
+
+fn retry_token(header: &Header, head: &[u8], mut payload: BytesMut) -> Option<Bytes> {
+    if header.number != STATELESS_NUMBER.low() {
+        return None;
+    }
+    let mut keys = Keyring::initial(header.id, Side::Client);
+    let len = keys.open(Level::Initial, STATELESS_NUMBER, head, &mut payload).ok()?;
+    payload.truncate(len);
+    match Frames::new(PacketNumber::ZERO, payload.freeze()).next()?.ok()? {
+        Frame::Token(token) => Some(token),
+        _ => None,
+    }
+}

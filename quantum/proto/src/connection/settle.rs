@@ -1,0 +1,111 @@
+//! What follows from acknowledgements and losses.
+
+use crate::{
+    bbr::AckEnd,
+    connection::{Connection, Event},
+    recovery::{Outcome, SentFrame},
+    time::Time,
+};
+
+impl Connection {
+    /// Tells every part what became of the packets, and empties the outcome.
+    pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
+        for packet in outcome.lost.drain(..) {
+            self.stats.packets_lost += 1;
+            self.protection.on_fate(&packet, true);
+            let probe = packet.frames.iter().any(|frame| matches!(frame, SentFrame::MtuProbe(_)));
+            // A lost probe of the packet size says nothing about congestion.
+            if packet.asks_for_ack && !probe {
+                self.bbr.on_lost(now, packet.size, &packet.snapshot);
+                if self.pmtu.on_packet(now, packet.size, true) {
+                    self.bbr.set_packet_size(self.pmtu.current());
+                }
+            }
+            for frame in packet.frames {
+                match frame {
+                    SentFrame::MtuProbe(size) => self.pmtu.on_probe_lost(now, size),
+                    frame => self.on_frame_lost(frame),
+                }
+            }
+        }
+        for packet in outcome.acked.drain(..) {
+            self.protection.on_fate(&packet, false);
+            if packet.asks_for_ack {
+                self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);
+                self.pmtu.on_packet(now, packet.size, false);
+            }
+            for frame in packet.frames {
+                self.on_frame_acked(now, frame);
+            }
+        }
+        self.settle_rest(now, outcome);
+        if self.outbox.take_writable() {
+            self.events.push_back(Event::Writable);
+        }
+        self.close_when_idle(now);
+    }
+
+    fn settle_rest(&mut self, now: Time, outcome: &mut Outcome) {
+        if outcome.spurious > 0 {
+            self.stats.packets_spurious += u64::from(outcome.spurious);
+            self.bbr.on_spurious(outcome.spurious);
+        }
+        self.stats.repaired_by_peer += outcome.repaired;
+        if std::mem::take(&mut outcome.timeout) {
+            self.stats.timeouts += 1;
+            self.bbr.on_timeout(now);
+        }
+        self.bbr.on_ack_end(
+            now,
+            AckEnd {
+                rtt: outcome.rtt.take(),
+                smoothed_rtt: self.recovery.rtt().smoothed,
+                in_flight: self.recovery.bytes_in_flight(),
+                repaired: outcome.repaired,
+                ecn_ce: outcome.ecn_ce,
+            },
+        );
+        if let Some((space, count)) = outcome.probe.take() {
+            self.stats.probes += u64::from(count);
+            self.outgoing.probe(space, count);
+        }
+        outcome.spurious = 0;
+        outcome.repaired = 0;
+        outcome.ecn_ce = 0;
+    }
+
+    fn on_frame_acked(&mut self, now: Time, frame: SentFrame) {
+        match frame {
+            SentFrame::Crypto(range) => self.handshake.on_acked(range),
+            SentFrame::Message(chunk) | SentFrame::Repeat(chunk) => self.outbox.on_acked(chunk),
+            SentFrame::MtuProbe(size) => {
+                self.pmtu.on_probe_acked(now, size);
+                self.bbr.set_packet_size(self.pmtu.current());
+            }
+            SentFrame::MaxData
+            | SentFrame::MaxChannelData(_)
+            | SentFrame::Floor
+            | SentFrame::HandshakeDone
+            | SentFrame::NewConnectionId(_)
+            | SentFrame::RetireConnectionId(_)
+            | SentFrame::Token
+            | SentFrame::PathResponse => {}
+        }
+    }
+
+    pub(super) fn on_frame_lost(&mut self, frame: SentFrame) {
+        match frame {
+            SentFrame::Crypto(range) => self.handshake.on_lost(range),
+            SentFrame::Message(chunk) => self.outbox.on_lost(chunk),
+            SentFrame::MaxData => self.inbox.on_max_data_lost(),
+            SentFrame::MaxChannelData(channel) => self.inbox.on_max_channel_data_lost(channel),
+            SentFrame::Floor => self.outgoing.floor_lost(),
+            SentFrame::HandshakeDone => self.outgoing.handshake_done = true,
+            SentFrame::NewConnectionId(sequence) | SentFrame::RetireConnectionId(sequence) => {
+                self.ids.announce_again(sequence);
+            }
+            // A repetition is extra; a response is asked for again; a token is a convenience.
+            SentFrame::Repeat(_) | SentFrame::PathResponse | SentFrame::Token | SentFrame::MtuProbe(_) => {}
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! What goes out, and when.
+
+use smallvec::SmallVec;
+
+use crate::{
+    channel::Chunk,
+    connection::{
+        Connection, Transmit,
+        closing::State,
+        packet::{Builder, DATAGRAM_OVERHEAD},
+    },
+    error::TransportError,
+    fec::{PARITY_OVERHEAD, Plan},
+    frame::{Frame, MAX_ACK_LEN, MAX_MESSAGE_HEADER, MessageFrame, Parity},
+    header::{Flags, HEADER_LEN, TAG_LEN},
+    pmtu::Pmtu,
+    recovery::{SentFrame, SentPacket},
+    time::Time,
+    types::{Ecn, Level, Priority, Side, Space},
+};
+
+/// Datagrams by which interactive packets may exceed the congestion window.
+const URGENT_EXCESS: u64 = 8;
+/// Less room than this is not worth a MESSAGE frame.
+const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
+/// Random packet numbers are skipped about once in so many packets.
+const SKIP_EVERY: u32 = 512;
+
+/// What window and pacer allow now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Permit {
+    /// Acknowledgements, probes and control frames.
+    Control,
+    /// And messages of this priority or more urgent.
+    Messages(Priority),
+}
+
+impl Connection {
+    /// Appends up to `max_datagrams` datagrams of equal size to `out`. `None`: nothing to send now.
+    pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, out: &mut Vec<u8>) -> Option<Transmit> {
+        match &mut self.state {
+            State::Open { .. } => {}
+            State::Closing(closing) => return std::mem::take(&mut closing.due).then(|| self.transmit_close(out))?,
+            State::Draining | State::Drained => return None,
+        }
+        let from = out.len();
+        if let Some(transmit) = self.transmit_aside(now, out) {
+            return Some(transmit);
+        }
+        let mut segment = 0;
+        for count in 0..max_datagrams.max(1) {
+            let limit = if count == 0 { self.datagram_limit() } else { segment };
+            let at = out.len();
+            match self.build_datagram(now, limit, out) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    out.truncate(at);
+                    self.fail(now, error);
+                    return self.poll_transmit(now, 1, out);
+                }
+            }
+            let len = out.len() - at;
+            self.on_datagram_sent(len);
+            segment = segment.max(len);
+            // Only full ones follow one another: a small one would set the size of all.
+            if len < segment || segment < self.datagram_limit() {
+                break;
+            }
+        }
+        self.transmit(out.len() - from, segment)
+    }
+
+    fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
+        let ecn = self.ecn_works.then_some(Ecn::Ect0);
+        (bytes > 0).then(|| Transmit { remote: self.remote(), bytes, segment, ecn })
+    }
+
+    fn datagram_limit(&self) -> usize {
+        if self.confirmed { usize::from(self.pmtu.current()) } else { usize::from(Pmtu::BASE) }
+    }
+
+    fn on_datagram_sent(&mut self, bytes: usize) {
+        self.stats.datagrams_sent += 1;
+        self.stats.bytes_sent += bytes as u64;
+        self.paths.current_mut().on_sent(bytes);
+    }
+
+    /// One datagram; `false`: nothing to send.
+    fn build_datagram(&mut self, now: Time, limit: usize, out: &mut Vec<u8>) -> Result<bool, TransportError> {
+        if self.paths.current().allowance() < limit {
+            self.recovery.set_blocked(true);
+            return Ok(false);
+        }
+        if self.confirmed {
+            return self.build_application(now, limit, Level::Application, out);
+        }
+        let from = out.len();
+        let levels: SmallVec<[Level; 2]> =
+            [Level::Initial, Level::Handshake].into_iter().filter(|level| self.wants_crypto(now, *level)).collect();
+        for (n, level) in levels.iter().enumerate() {
+            let room = limit - (out.len() - from);
+            let pads = n + 1 == levels.len() && levels.contains(&Level::Initial);
+            self.build_crypto(now, *level, room, pads.then_some((from, limit)), out)?;
+        }
+        let (initial, used) = (levels.contains(&Level::Initial), out.len() - from);
+        let level = if self.keys.can_seal(Level::Application) { Level::Application } else { Level::Early };
+        if !initial && self.keys.can_seal(level) && limit - used > HEADER_LEN + TAG_LEN + MAX_ACK_LEN {
+            self.build_application(now, limit - used, level, out)?;
+        }
+        Ok(out.len() > from)
+    }
+
+    /// Whether a packet of a handshake level has to go out.
+    fn wants_crypto(&self, now: Time, level: Level) -> bool {
+        let space = level.space();
+        self.keys.can_seal(level)
+            && (self.handshake.wants_to_send(level)
+                || self.outgoing.wants_probe(space)
+                || self.receipts[space as usize].due().is_some_and(|at| at <= now))
+    }
+
+    fn build_crypto(
+        &mut self,
+        now: Time,
+        level: Level,
+        limit: usize,
+        pad: Option<(usize, usize)>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TransportError> {
+        // A packet that has no room for anything useful is not begun.
+        if limit < HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64 {
+            return Ok(());
+        }
+        let space = level.space();
+        let ack = self.receipts[space as usize].acknowledgement();
+        let mut packet = Builder::new(out, level, self.recovery.next_number(space), ack, limit);
+        self.put_ack(now, &mut packet);
+        if let Some(token) = self.outgoing.retry_token.clone()
+            && level == Level::Initial
+        {
+            packet.put_if_room(token.len() + 9, &Frame::Token(token), None);
+        }
+        while packet.room() > 32
+            && let Some((range, data)) = self.handshake.next_crypto(level, packet.room() - 17)
+        {
+            packet.put(&Frame::Crypto { offset: range.offset, data }, Some(SentFrame::Crypto(range)));
+        }
+        if self.outgoing.wants_probe(space) && !packet.asks_for_ack {
+            packet.put(&Frame::Ping, None);
+        }
+        if let Some((from, bytes)) = pad
+            && (packet.asks_for_ack || self.side == Side::Client)
+        {
+            packet.pad_to(from, bytes);
+        }
+        self.send_packet(now, packet)?;
+        // RFC 9001 section 4.9.1: who sends with handshake keys has no use for the initial ones.
+        if level == Level::Handshake && self.side == Side::Client {
+            self.drop_level(Level::Initial);
+        }
+        Ok(())
+    }
+
+    /// Adds an ACK when there is anything to tell.
+    fn put_ack(&mut self, now: Time, packet: &mut Builder<'_>) {
+        let receipts = &mut self.receipts[packet.level.space() as usize];
+        if packet.level == Level::Early || !receipts.has_news() || packet.room() < MAX_ACK_LEN {
+            return;
+        }
+        let ack = receipts.ack(now);
+        packet.reported = ack.blocks.first().map(|block| block.last).or(receipts.acknowledgement());
+        packet.put(&Frame::Ack(ack), None);
+        receipts.on_ack_sent();
+    }
+
+    /// What window and pacer allow.
+    fn permit(&mut self, now: Time, limit: usize) -> Permit {
+        let (in_flight, window) = (self.recovery.bytes_in_flight(), self.bbr.window());
+        if in_flight >= window + URGENT_EXCESS * limit as u64 {
+            return Permit::Control;
+        }
+        if in_flight + limit as u64 > window {
+            return Permit::Messages(Priority::Interactive);
+        }
+        let release = self.pacer.release(now, self.bbr.pacing_rate(), self.bbr.send_quantum());
+        match release {
+            Some(at) => {
+                self.timers.pacing = Some(at);
+                Permit::Messages(Priority::Interactive)
+            }
+            None => Permit::Messages(Priority::Bulk),
+        }
+    }
+
+    /// A packet of the application space; `false`: nothing to send.
+    fn build_application(
+        &mut self,
+        now: Time,
+        limit: usize,
+        level: Level,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, TransportError> {
+        let early = level == Level::Early;
+        self.outgoing.collect_credits(&mut self.inbox);
+        let space = &self.receipts[Space::Application as usize];
+        let ack_due = !early && space.due().is_some_and(|at| at <= now);
+        let probe = self.outgoing.wants_probe(Space::Application);
+        let control = !early
+            && (self.outgoing.has_control()
+                || self.ids.has_announcements()
+                || self.paths.current().has_pending_challenge()
+                || self.handshake.wants_to_send(Level::Application));
+        let urgency = self.outbox.most_urgent(early);
+        let permit = if urgency.is_some() || !self.outgoing.datagrams.is_empty() {
+            self.permit(now, limit)
+        } else {
+            self.note_app_limited();
+            Permit::Control
+        };
+        let messages = matches!((urgency, permit), (Some(urgency), Permit::Messages(allowed)) if urgency <= allowed);
+        let datagrams = !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk);
+        let parity = if early { None } else { self.protection.parity(now) };
+        if !(ack_due || probe || control || messages || datagrams || parity.is_some()) {
+            return Ok(false);
+        }
+        let ack = (!early).then(|| self.receipts[Space::Application as usize].acknowledgement()).flatten();
+        let mut packet = Builder::new(out, level, self.next_application_number(), ack, limit);
+        self.put_ack(now, &mut packet);
+        if !early {
+            self.put_control(&mut packet);
+        }
+        match parity {
+            Some(parity) => self.put_parity(&mut packet, parity),
+            None => {
+                if messages && let Permit::Messages(allowed) = permit {
+                    self.put_messages(now, &mut packet, allowed, urgency, early);
+                }
+                if datagrams {
+                    self.put_datagrams(&mut packet);
+                }
+            }
+        }
+        if probe {
+            self.put_probe(&mut packet, early);
+        }
+        if packet.is_empty() {
+            packet.discard();
+            return Ok(false);
+        }
+        self.put_floor(&mut packet);
+        self.send_packet(now, packet)?;
+        Ok(true)
+    }
+
+    /// Window and pacer would allow more than there is.
+    fn note_app_limited(&mut self) {
+        let in_flight = self.recovery.bytes_in_flight();
+        if in_flight < self.bbr.window() {
+            self.bbr.on_app_limited(in_flight);
+        }
+    }
+
+    /// Now and then a number is left out, so that a peer which acknowledges what it never got is found out.
+    fn next_application_number(&mut self) -> crate::number::PacketNumber {
+        use rand::Rng;
+        let next = self.recovery.next_number(Space::Application);
+        if self.rng.random_ratio(1, SKIP_EVERY) {
+            self.recovery.skip(Space::Application, next.next());
+        }
+        self.recovery.next_number(Space::Application)
+    }
+
+    fn put_control(&mut self, packet: &mut Builder<'_>) {
+        if std::mem::take(&mut self.outgoing.handshake_done) {
+            packet.put(&Frame::HandshakeDone, Some(SentFrame::HandshakeDone));
+        }
+        if let Some(data) = self.paths.current_mut().pending_challenge() {
+            packet.put(&Frame::PathChallenge(data), None);
+        }
+        while packet.room() >= 9
+            && let Some(data) = self.outgoing.responses.pop_front()
+        {
+            packet.put(&Frame::PathResponse(data), Some(SentFrame::PathResponse));
+        }
+        while packet.room() > 32
+            && let Some((range, data)) = self.handshake.next_crypto(Level::Application, packet.room() - 17)
+        {
+            packet.put(&Frame::Crypto { offset: range.offset, data }, Some(SentFrame::Crypto(range)));
+        }
+        if self.confirmed
+            && let Some(token) = self.outgoing.visit_token.take()
+            && !packet.put_if_room(token.len() + 9, &Frame::Token(token.clone()), Some(SentFrame::Token))
+        {
+            self.outgoing.visit_token = Some(token);
+        }
+        while packet.room() >= 41
+            && let Some(sequence) = self.ids.next_announcement()
+        {
+            self.put_announcement(packet, sequence);
+        }
+        while packet.room() >= 17
+            && let Some((frame, sent)) = self.outgoing.next_credit()
+        {
+            packet.put(&frame, Some(sent));
+        }
+        if std::mem::take(&mut self.outgoing.ping) && !packet.asks_for_ack {
+            packet.put(&Frame::Ping, None);
+        }
+    }
+
+    fn put_announcement(&mut self, packet: &mut Builder<'_>, sequence: u64) {
+        match self.side {
+            Side::Server => {
+                if let Some((id, reset_token)) = self.ids.given(sequence) {
+                    let frame = Frame::NewConnectionId { sequence, id, reset_token };
+                    packet.put(&frame, Some(SentFrame::NewConnectionId(sequence)));
+                }
+            }
+            Side::Client => {
+                let frame = Frame::RetireConnectionId(sequence);
+                packet.put(&frame, Some(SentFrame::RetireConnectionId(sequence)));
+            }
+        }
+    }
+
+    fn put_parity(&mut self, packet: &mut Builder<'_>, parity: Parity) {
+        let bytes = parity.symbol.len() + PARITY_OVERHEAD;
+        if packet.put_if_room(bytes, &Frame::Parity(parity), None) {
+            packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
+            self.stats.parity_sent += 1;
+        }
+    }
+
+    fn put_messages(
+        &mut self,
+        now: Time,
+        packet: &mut Builder<'_>,
+        allowed: Priority,
+        urgency: Option<Priority>,
+        early: bool,
+    ) {
+        let interactive = urgency == Some(Priority::Interactive) && !early;
+        let rtt = self.recovery.rtt().smoothed;
+        let plan = if interactive { self.protection.plan(now, rtt) } else { None };
+        // What is protected is kept small: nothing else rides along.
+        let allowed = if plan.is_some() { Priority::Interactive } else { allowed };
+        if plan.as_ref().is_some_and(|plan| plan.parities > 0) {
+            packet.reserve(PARITY_OVERHEAD);
+        }
+        let mut chunks: SmallVec<[Chunk; 4]> = SmallVec::new();
+        while packet.room() >= MESSAGE_ROOM
+            && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - MAX_MESSAGE_HEADER, early)
+        {
+            put_message(packet, chunk, data);
+            packet.frames.push(SentFrame::Message(chunk));
+            chunks.push(chunk);
+        }
+        if interactive && !chunks.is_empty() {
+            self.protect(now, packet, &chunks, plan.as_ref());
+        }
+    }
+
+    fn protect(&mut self, now: Time, packet: &mut Builder<'_>, chunks: &[Chunk], plan: Option<&Plan>) {
+        for chunk in self.protection.repeats() {
+            let room = packet.room().saturating_sub(MAX_MESSAGE_HEADER);
+            if chunk.len as usize <= room
+                && let Some(data) = self.outbox.unacked(chunk)
+            {
+                self.stats.repeated_bytes += data.len() as u64;
+                put_message(packet, chunk, data);
+                packet.frames.push(SentFrame::Repeat(chunk));
+            }
+        }
+        packet.flags = packet.flags.with(Flags::URG);
+        if self.protection.on_interactive(now, packet.number, packet.payload(), chunks, plan) {
+            packet.flags = packet.flags.with(Flags::FEC);
+            // The block holds the payload as it is now.
+            packet.seal_frames();
+        }
+    }
+
+    fn put_datagrams(&mut self, packet: &mut Builder<'_>) {
+        while let Some(data) = self.outgoing.datagrams.front()
+            && data.len() + DATAGRAM_OVERHEAD <= packet.room()
+            && let Some(data) = self.outgoing.datagrams.pop_front()
+        {
+            packet.put(&Frame::Datagram(data), None);
+        }
+    }
+
+    /// A probe carries what is waited for most: data that is not acknowledged; failing that, a PING.
+    fn put_probe(&mut self, packet: &mut Builder<'_>, early: bool) {
+        packet.flags = if early { packet.flags } else { packet.flags.with(Flags::PSH) };
+        if packet.is_sealed() || packet.asks_for_ack {
+            return;
+        }
+        while packet.room() >= MESSAGE_ROOM
+            && let Some((chunk, data)) = self.outbox.oldest_unacked(packet.room() - MAX_MESSAGE_HEADER)
+            && !packet.frames.contains(&SentFrame::Repeat(chunk))
+        {
+            put_message(packet, chunk, data);
+            packet.frames.push(SentFrame::Repeat(chunk));
+        }
+        if !packet.asks_for_ack {
+            packet.put(&Frame::Ping, None);
+        }
+    }
+
+    fn put_floor(&mut self, packet: &mut Builder<'_>) {
+        if packet.level == Level::Early || !packet.asks_for_ack || packet.is_sealed() || packet.room() < 9 {
+            return;
+        }
+        let floor = self.recovery.floor(Space::Application);
+        if let Some(floor) = self.outgoing.floor(floor, self.stats.packets_lost) {
+            packet.put(&Frame::Floor(floor), Some(SentFrame::Floor));
+        }
+    }
+
+    /// Seals the packet and books it.
+    fn send_packet(&mut self, now: Time, mut packet: Builder<'_>) -> Result<(), TransportError> {
+        let space = packet.level.space();
+        let start = packet.complete(self.ids.current());
+        let Builder { out, level, number, flags, asks_for_ack, frames, reported, .. } = packet;
+        self.keys.seal(level, number, out, start)?;
+        let size = out.len() - start;
+        self.stats.packets_sent += 1;
+        let snapshot = if asks_for_ack {
+            self.outgoing.on_sent(space);
+            let snapshot = self.bbr.on_sent(now, size as u16, self.recovery.bytes_in_flight());
+            self.pacer.on_sent(now, size as u64);
+            snapshot
+        } else {
+            Default::default()
+        };
+        let interactive = flags.has(Flags::URG) && level == Level::Application;
+        let size = size as u16;
+        let sent = SentPacket { number, sent_at: now, size, asks_for_ack, interactive, reported, frames, snapshot };
+        self.recovery.on_sent(space, sent);
+        Ok(())
+    }
+
+    /// A challenge to the address before, or a probe of the packet size: datagrams of their own.
+    fn transmit_aside(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Transmit> {
+        if !self.confirmed {
+            return None;
+        }
+        let from = out.len();
+        let (remote, limit, probe) = match self.paths.take_previous_challenge() {
+            Some((remote, data)) => {
+                let mut packet = self.begin_aside(usize::from(Pmtu::BASE), out);
+                packet.put(&Frame::PathChallenge(data), None);
+                self.send_packet(now, packet).ok()?;
+                return Some(Transmit { remote, bytes: out.len() - from, segment: out.len() - from, ecn: None });
+            }
+            None => {
+                if !self.paths.current().is_validated() {
+                    return None;
+                }
+                let size = self.pmtu.probe(now)?;
+                (self.remote(), usize::from(size), SentFrame::MtuProbe(size))
+            }
+        };
+        let mut packet = self.begin_aside(limit, out);
+        packet.put(&Frame::Ping, Some(probe));
+        packet.pad_to(from, limit);
+        self.send_packet(now, packet).ok()?;
+        let bytes = out.len() - from;
+        self.on_datagram_sent(bytes);
+        Some(Transmit { remote, bytes, segment: bytes, ecn: None })
+    }
+
+    fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {
+        let ack = self.receipts[Space::Application as usize].acknowledgement();
+        Builder::new(out, Level::Application, self.next_application_number(), ack, limit)
+    }
+
+    /// CLOSE at every level that the peer may have keys for.
+    fn transmit_close(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        let State::Closing(closing) = &self.state else { return None };
+        let frame = Frame::Close { code: closing.code, reason: closing.reason.clone() };
+        let from = out.len();
+        for level in [Level::Initial, Level::Handshake, Level::Application] {
+            if !self.keys.can_seal(level) || self.paths.current().allowance() < 600 {
+                continue;
+            }
+            let number = self.recovery.next_number(level.space());
+            let mut packet = Builder::new(out, level, number, None, usize::from(Pmtu::BASE));
+            packet.flags = packet.flags.with(Flags::FIN);
+            packet.put(&frame, None);
+            let start = packet.complete(self.ids.current());
+            if self.keys.seal(level, number, out, start).is_err() {
+                out.truncate(start);
+                continue;
+            }
+            self.recovery.skip(level.space(), number.next());
+        }
+        let bytes = out.len() - from;
+        self.on_datagram_sent(bytes);
+        self.transmit(bytes, bytes)
+    }
+}
+
+fn put_message(packet: &mut Builder<'_>, chunk: Chunk, data: bytes::Bytes) {
+    let frame = MessageFrame {
+        channel: chunk.channel,
+        delivery: chunk.delivery,
+        id: chunk.id,
+        offset: u64::from(chunk.offset),
+        fin: chunk.fin,
+        data,
+    };
+    packet.put(&Frame::Message(frame), None);
+}
