@@ -52,3 +52,52 @@ impl fmt::Display for PacketNumber {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn extends_to_the_nearest() {
+        const WINDOW: u64 = 1 << 32;
+        let extended = |low: u32, expected: u64| PacketNumber::extend(low, PacketNumber(expected)).0;
+        assert_eq!(extended(0, 0), 0);
+        assert_eq!(
+            extended(u32::MAX, 0),
+            u64::from(u32::MAX),
+            "there is nothing below zero"
+        );
+        assert_eq!(extended(0, WINDOW - 1), WINDOW);
+        assert_eq!(extended(u32::MAX, WINDOW), WINDOW - 1);
+        assert_eq!(extended(5, 7 * WINDOW + 3), 7 * WINDOW + 5);
+        assert_eq!(
+            extended(1 << 31, 3 * WINDOW),
+            3 * WINDOW + (1 << 31),
+            "half a window ahead"
+        );
+        assert_eq!(
+            extended((1 << 31) + 1, 3 * WINDOW),
+            2 * WINDOW + (1 << 31) + 1,
+            "a little less behind"
+        );
+    }
+
+    #[test]
+    fn generations() {
+        assert_eq!(PacketNumber(0).generation(), 0);
+        assert_eq!(PacketNumber((1 << 20) - 1).generation(), 0);
+        assert_eq!(PacketNumber(1 << 20).generation(), 1);
+        assert_eq!(PacketNumber::first_of(3), PacketNumber(3 << 20));
+        assert_eq!(PacketNumber::first_of(3).generation(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_near_survives_shortening(expected in 0..1u64 << 62, distance in -(1i64 << 31) + 1..1i64 << 31) {
+            let number = PacketNumber(expected.saturating_add_signed(distance));
+            prop_assert_eq!(PacketNumber::extend(number.low(), PacketNumber(expected)), number);
+        }
+    }
+}

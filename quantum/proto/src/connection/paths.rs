@@ -19,13 +19,11 @@ pub(super) struct Paths {
     previous: Option<Path>,
     /// The previous one is to be asked too.
     ask_previous: Option<[u8; 8]>,
-    /// When an unanswered challenge goes out again.
-    ask_again: Option<Time>,
 }
 
 impl Paths {
     pub(super) fn new(remote: SocketAddr, validated: bool) -> Self {
-        Self { current: Path::new(remote, validated), previous: None, ask_previous: None, ask_again: None }
+        Self { current: Path::new(remote, validated), previous: None, ask_previous: None }
     }
 
     pub(super) fn current(&self) -> &Path {
@@ -37,7 +35,7 @@ impl Paths {
     }
 
     pub(super) fn due(&self) -> Option<Time> {
-        [self.current.gives_up_at(), self.ask_again].into_iter().flatten().min()
+        [self.current.gives_up_at(), self.current.resend_at()].into_iter().flatten().min()
     }
 
     /// The previous address and the challenge to send there, once.
@@ -50,7 +48,7 @@ impl Paths {
 impl Connection {
     /// Server: the newest packet came from another address.
     pub(super) fn migrate(&mut self, now: Time, remote: SocketAddr) {
-        let only_port = self.paths.current.remote().ip() == remote.ip();
+        let only_port = self.paths.current.is_rebinding(remote);
         let returns = self.paths.previous.as_ref().is_some_and(|previous| previous.remote() == remote);
         let (mut challenge, mut ask) = ([0; 8], [0; 8]);
         self.rng.fill_bytes(&mut challenge);
@@ -70,7 +68,6 @@ impl Connection {
         if !self.paths.current.is_validated() {
             let patience = self.linger();
             self.paths.current.challenge(challenge, now, now + patience);
-            self.paths.ask_again = Some(now + patience / 3);
         }
         if !only_port {
             self.restart_path(now);
@@ -96,19 +93,16 @@ impl Connection {
         if self.paths.current.on_response(data) {
             self.paths.previous = None;
             self.paths.ask_previous = None;
-            self.paths.ask_again = None;
         }
     }
 
     /// Timers of paths.
     pub(super) fn check_paths(&mut self, now: Time) {
-        if self.paths.ask_again.is_some_and(|at| at <= now) {
-            self.paths.ask_again = (!self.paths.current.is_validated()).then(|| now + self.probe_timeout());
-            self.paths.current.resend_challenge();
+        if self.paths.current.resend_at().is_some_and(|at| at <= now) {
+            self.paths.current.resend_challenge(now);
         }
         if self.paths.current.gives_up_at().is_some_and(|at| at <= now) {
-            self.paths.current.give_up();
-            self.paths.ask_again = None;
+            self.paths.current.abandon_challenge();
             // The peer is not where it seemed to be: back to where it was proved to be.
             if let Some(previous) = self.paths.previous.take() {
                 self.paths.current = previous;

@@ -148,7 +148,9 @@ impl Connection {
         );
         self.recovery.set_max_ack_delay(params.max_ack_delay);
         self.ids.set_reset_token(params.reset_token);
-        self.pmtu.set_max(params.max_udp_payload.min(self.config.max_udp_payload));
+        if self.peer.is_none() {
+            self.pmtu = Pmtu::new(params.max_udp_payload.min(self.config.max_udp_payload));
+        }
         self.protection.set_peer_repairs(params.fec);
         self.peer = Some(params);
     }

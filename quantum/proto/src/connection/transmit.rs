@@ -11,7 +11,7 @@ use crate::{
     },
     error::TransportError,
     fec::{PARITY_OVERHEAD, Plan},
-    frame::{Frame, MAX_ACK_LEN, MAX_MESSAGE_HEADER, MessageFrame, Parity},
+    frame::{Frame, MAX_ACK_LEN, MAX_MESSAGE_HEADER, Parity, write_message},
     header::{Flags, HEADER_LEN, TAG_LEN},
     pmtu::Pmtu,
     recovery::{SentFrame, SentPacket},
@@ -352,7 +352,7 @@ impl Connection {
         while packet.room() >= MESSAGE_ROOM
             && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - MAX_MESSAGE_HEADER, early)
         {
-            put_message(packet, chunk, data);
+            put_message(packet, chunk, &data);
             packet.frames.push(SentFrame::Message(chunk));
             chunks.push(chunk);
         }
@@ -368,7 +368,7 @@ impl Connection {
                 && let Some(data) = self.outbox.unacked(chunk)
             {
                 self.stats.repeated_bytes += data.len() as u64;
-                put_message(packet, chunk, data);
+                put_message(packet, chunk, &data);
                 packet.frames.push(SentFrame::Repeat(chunk));
             }
         }
@@ -399,7 +399,7 @@ impl Connection {
             && let Some((chunk, data)) = self.outbox.oldest_unacked(packet.room() - MAX_MESSAGE_HEADER)
             && !packet.frames.contains(&SentFrame::Repeat(chunk))
         {
-            put_message(packet, chunk, data);
+            put_message(packet, chunk, &data);
             packet.frames.push(SentFrame::Repeat(chunk));
         }
         if !packet.asks_for_ack {
@@ -501,14 +501,7 @@ impl Connection {
     }
 }
 
-fn put_message(packet: &mut Builder<'_>, chunk: Chunk, data: bytes::Bytes) {
-    let frame = MessageFrame {
-        channel: chunk.channel,
-        delivery: chunk.delivery,
-        id: chunk.id,
-        offset: u64::from(chunk.offset),
-        fin: chunk.fin,
-        data,
-    };
-    packet.put(&Frame::Message(frame), None);
+fn put_message(packet: &mut Builder<'_>, chunk: Chunk, data: &[u8]) {
+    write_message(chunk, data, packet.out);
+    packet.asks_for_ack = true;
 }
