@@ -11,9 +11,10 @@ pub struct TransportConfig {
     pub keep_alive: Option<Duration>,
     /// Bytes of a message that the peer may send. Default 16 MiB.
     pub max_message: u32,
-    /// Bytes that the peer may have under way or unread on the connection; bounds the memory of the receiving side. Default 16 MiB.
+    /// Bytes that the peer may have under way or unread on the connection; bounds the memory of the receiving side. Raised to
+    /// what the largest message needs. Default 24 MiB.
     pub receive_window: u32,
-    /// The same for each channel. Default 16 MiB.
+    /// The same for each channel. Default 24 MiB.
     pub channel_window: u32,
     /// Channels that the peer may use. Default 1024; each used one costs about 200 bytes.
     pub max_channels: u32,
@@ -39,8 +40,8 @@ impl Default for TransportConfig {
             idle_timeout: Duration::from_secs(30),
             keep_alive: Some(Duration::from_secs(10)),
             max_message: 16 << 20,
-            receive_window: 16 << 20,
-            channel_window: 16 << 20,
+            receive_window: 24 << 20,
+            channel_window: 24 << 20,
             max_channels: 1024,
             max_datagram: 1200,
             send_buffer: 1 << 20,
@@ -71,7 +72,13 @@ pub struct EndpointConfig {
 impl EndpointConfig {
     /// The defaults, with what must be random.
     pub fn new(seed: [u8; 32], secret: [u8; 32]) -> Self {
-        Self { seed, secret, max_connections: 65_536, retry_above: 256, max_half_open: 4_096 }
+        Self {
+            seed,
+            secret,
+            max_connections: 65_536,
+            retry_above: 256,
+            max_half_open: 4_096,
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! [`EndpointConfig::retry_above`] half-open connections.
 //! On failure: whatever is not understood is ignored.
 
-pub(crate) mod answers;
+mod answers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,7 +22,7 @@ use uuid::{Builder, Uuid};
 use crate::{
     config::{ClientConfig, EndpointConfig, ServerConfig},
     connection::{Accept, Connection, Transmit},
-    crypto::Keyring,
+    crypto::{Keyring, initial_suite},
     error::{CloseCode, ConnectError},
     frame::{Frame, Frames},
     header::{Flags, HEADER_LEN, Header, VERSION},
@@ -137,7 +137,13 @@ impl Endpoint {
     }
 
     /// A datagram arrived.
-    pub fn on_datagram(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, datagram: BytesMut) -> DatagramEvent {
+    pub fn on_datagram(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        datagram: BytesMut,
+    ) -> DatagramEvent {
         let Ok(header) = Header::decode(&datagram) else {
             return self.ignore();
         };
@@ -279,7 +285,13 @@ impl Endpoint {
     fn add(&mut self, id: ConnectionId) -> ConnectionHandle {
         let handle = self.free.pop().unwrap_or(ConnectionHandle(self.connections.len()));
         self.ids.insert(id, handle);
-        self.connections.insert(handle, Entry { ids: vec![id], half_open: false });
+        self.connections.insert(
+            handle,
+            Entry {
+                ids: vec![id],
+                half_open: false,
+            },
+        );
         handle
     }
 
@@ -295,7 +307,9 @@ impl Endpoint {
     fn another_id(&mut self, handle: ConnectionHandle) -> (ConnectionId, [u8; 16]) {
         let mut random = [0; 16];
         self.rng.fill_bytes(&mut random);
-        let id = ConnectionId(Uuid::from_bytes(*Builder::from_random_bytes(random).as_uuid().as_bytes()));
+        let id = ConnectionId(Uuid::from_bytes(
+            *Builder::from_random_bytes(random).as_uuid().as_bytes(),
+        ));
         self.ids.insert(id, handle);
         if let Some(entry) = self.connections.get_mut(&handle) {
             entry.ids.push(id);
@@ -338,7 +352,7 @@ fn first_token(header: &Header, datagram: &[u8]) -> Option<Option<Bytes>> {
     let end = HEADER_LEN + usize::from(header.payload_len);
     let (head, payload) = datagram.get(..end)?.split_at(HEADER_LEN);
     let mut payload = payload.to_vec();
-    let mut keys = Keyring::initial(header.id, Side::Server);
+    let mut keys = Keyring::new(initial_suite(), header.id, Side::Server);
     let number = header.full_number(PacketNumber::ZERO);
     let len = keys.open(Level::Initial, number, head, &mut payload).ok()?;
     payload.truncate(len);

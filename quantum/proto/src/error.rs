@@ -68,7 +68,10 @@ pub struct TransportError {
 
 impl TransportError {
     pub(crate) fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason: reason.into() }
+        Self {
+            code,
+            reason: reason.into(),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod receipt;
 mod recovery;
 mod stats;
 mod time;
+pub mod tls;
 mod token;
 mod types;
 mod varint;

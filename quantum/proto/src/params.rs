@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut};
 use uuid::Uuid;
 
 use crate::{
+    channel::window,
     config::TransportConfig,
     error::{CloseCode, TransportError},
     types::{ConnectionId, Side},
@@ -66,8 +67,8 @@ impl Params {
             idle_timeout: config.idle_timeout,
             max_udp_payload: config.max_udp_payload.max(MIN_UDP_PAYLOAD),
             max_ack_delay: config.max_ack_delay.min(LONGEST_ACK_DELAY),
-            initial_max_data: u64::from(config.receive_window),
-            initial_max_channel_data: u64::from(config.channel_window),
+            initial_max_data: window(config.receive_window, config.max_message),
+            initial_max_channel_data: window(config.channel_window, config.max_message),
             max_channels: config.max_channels,
             max_message: config.max_message,
             max_datagram: config.max_datagram,

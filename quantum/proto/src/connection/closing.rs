@@ -69,7 +69,13 @@ impl Connection {
         }
         let mut reason = reason.to_owned();
         reason.truncate(reason.floor_char_boundary(256));
-        self.state = State::Closing(Closing { code, reason, due: true, received: 0, every: 1 });
+        self.state = State::Closing(Closing {
+            code,
+            reason,
+            due: true,
+            received: 0,
+            every: 1,
+        });
         self.end(now, error);
     }
 

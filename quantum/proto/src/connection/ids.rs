@@ -42,7 +42,11 @@ impl Ids {
         Self {
             side,
             first: id,
-            current: Known { sequence: 0, id, reset_token: None },
+            current: Known {
+                sequence: 0,
+                id,
+                reset_token: None,
+            },
             spare: VecDeque::new(),
             next_sequence: 1,
             announce: VecDeque::new(),
@@ -68,7 +72,11 @@ impl Ids {
 
     /// Whether a stateless reset with this token ends the connection. Compared without telling by its time how much was right.
     pub(super) fn is_reset(&self, token: &[u8]) -> bool {
-        let ours = self.current.reset_token.iter().chain(self.spare.iter().filter_map(|known| known.reset_token.as_ref()));
+        let ours = self
+            .current
+            .reset_token
+            .iter()
+            .chain(self.spare.iter().filter_map(|known| known.reset_token.as_ref()));
         self.side == Side::Client && ours.fold(false, |found, ours| found | equal(ours, token))
     }
 
@@ -82,7 +90,11 @@ impl Ids {
         for (id, reset_token) in ids {
             let sequence = self.next_sequence;
             self.next_sequence += 1;
-            self.spare.push_back(Known { sequence, id, reset_token: Some(reset_token) });
+            self.spare.push_back(Known {
+                sequence,
+                id,
+                reset_token: Some(reset_token),
+            });
             self.announce.push_back(sequence);
         }
     }
@@ -95,15 +107,25 @@ impl Ids {
         reset_token: [u8; 16],
     ) -> Result<bool, TransportError> {
         if self.side == Side::Server {
-            return Err(TransportError::new(CloseCode::PROTOCOL, "a client gives no connection ids"));
+            return Err(TransportError::new(
+                CloseCode::PROTOCOL,
+                "a client gives no connection ids",
+            ));
         }
         if sequence <= self.current.sequence || self.spare.iter().any(|known| known.sequence == sequence) {
             return Ok(false);
         }
         if self.spare.len() >= SPARE {
-            return Err(TransportError::new(CloseCode::LIMIT, "more connection ids than may be given"));
+            return Err(TransportError::new(
+                CloseCode::LIMIT,
+                "more connection ids than may be given",
+            ));
         }
-        self.spare.push_back(Known { sequence, id, reset_token: Some(reset_token) });
+        self.spare.push_back(Known {
+            sequence,
+            id,
+            reset_token: Some(reset_token),
+        });
         Ok(true)
     }
 
@@ -131,7 +153,10 @@ impl Ids {
     /// Server: the client will not use it any more; it is forgotten after `linger`, when nothing under way carries it.
     pub(super) fn retire(&mut self, now: Time, linger: Duration, sequence: u64) -> Result<(), TransportError> {
         if self.side == Side::Client || sequence >= self.next_sequence {
-            return Err(TransportError::new(CloseCode::PROTOCOL, "retires a connection id that was not given"));
+            return Err(TransportError::new(
+                CloseCode::PROTOCOL,
+                "retires a connection id that was not given",
+            ));
         }
         self.announce.retain(|announced| *announced != sequence);
         if let Some(at) = self.spare.iter().position(|known| known.sequence == sequence)

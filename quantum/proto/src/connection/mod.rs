@@ -25,9 +25,9 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 
+pub(crate) use self::setup::Accept;
 use self::{closing::State, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection, timers::Timers};
 pub use self::{events::Event, packet::Transmit};
-pub(crate) use self::setup::Accept;
 use crate::{
     bbr::{Bbr, Pacer},
     channel::{Inbox, Outbox},
@@ -223,7 +223,8 @@ impl Connection {
     pub fn update_keys(&mut self) {
         if self.confirmed {
             let next = self.recovery.next_number(Space::Application).generation() + 1;
-            self.recovery.skip(Space::Application, crate::number::PacketNumber::first_of(next));
+            self.recovery
+                .skip(Space::Application, crate::number::PacketNumber::first_of(next));
         }
     }
 

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use crate::{
     channel::Inbox,
     frame::Frame,
-    number::PacketNumber,
     recovery::SentFrame,
     types::{ChannelId, Space},
 };
@@ -31,10 +30,6 @@ pub(super) struct Outgoing {
     pub(super) datagrams: VecDeque<Bytes>,
     /// Packets to send whatever the congestion window says, by space.
     probes: [u8; 3],
-    /// The last FLOOR that was sent, how many packets had been lost then, and whether it must be sent again.
-    floor: PacketNumber,
-    floor_losses: u64,
-    floor_lost: bool,
 }
 
 impl Outgoing {
@@ -65,21 +60,6 @@ impl Outgoing {
         *probes = probes.saturating_sub(1);
     }
 
-    /// The FLOOR to tell: only after losses, since without them the acknowledgement moves by itself.
-    pub(super) fn floor(&mut self, now: PacketNumber, losses: u64) -> Option<PacketNumber> {
-        let due = self.floor_lost || (losses > self.floor_losses && now > self.floor);
-        due.then(|| {
-            self.floor = now;
-            self.floor_losses = losses;
-            self.floor_lost = false;
-            now
-        })
-    }
-
-    pub(super) fn floor_lost(&mut self) {
-        self.floor_lost = true;
-    }
-
     /// Control frames wait that belong to the application level.
     pub(super) fn has_control(&self) -> bool {
         self.handshake_done
@@ -104,6 +84,9 @@ impl Outgoing {
             return Some((Frame::MaxData(limit), SentFrame::MaxData));
         }
         let (channel, limit) = self.max_channel_data.pop_front()?;
-        Some((Frame::MaxChannelData(channel, limit), SentFrame::MaxChannelData(channel)))
+        Some((
+            Frame::MaxChannelData(channel, limit),
+            SentFrame::MaxChannelData(channel),
+        ))
     }
 }

@@ -131,8 +131,8 @@ impl<'a> Builder<'a> {
         self.out.truncate(self.start);
     }
 
-    /// Writes the header; returns where the packet begins.
-    pub(super) fn complete(&mut self, id: ConnectionId) -> usize {
+    /// Writes the header; returns it, and where the packet begins.
+    pub(super) fn complete(&mut self, id: ConnectionId) -> (usize, [u8; HEADER_LEN]) {
         if self.ack.is_some() {
             self.flags = self.flags.with(Flags::ACK);
         }
@@ -144,7 +144,8 @@ impl<'a> Builder<'a> {
             ack: self.ack.unwrap_or_default().low(),
             payload_len: (self.payload().len() + TAG_LEN) as u16,
         };
-        self.out[self.start..self.start + HEADER_LEN].copy_from_slice(&header.encode());
-        self.start
+        let head = header.encode();
+        self.out[self.start..self.start + HEADER_LEN].copy_from_slice(&head);
+        (self.start, head)
     }
 }

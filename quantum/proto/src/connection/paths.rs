@@ -23,7 +23,11 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn new(remote: SocketAddr, validated: bool) -> Self {
-        Self { current: Path::new(remote, validated), previous: None, ask_previous: None }
+        Self {
+            current: Path::new(remote, validated),
+            previous: None,
+            ask_previous: None,
+        }
     }
 
     pub(super) fn current(&self) -> &Path {
@@ -35,7 +39,10 @@ impl Paths {
     }
 
     pub(super) fn due(&self) -> Option<Time> {
-        [self.current.gives_up_at(), self.current.resend_at()].into_iter().flatten().min()
+        [self.current.gives_up_at(), self.current.resend_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The previous address and the challenge to send there, once.
@@ -49,7 +56,11 @@ impl Connection {
     /// Server: the newest packet came from another address.
     pub(super) fn migrate(&mut self, now: Time, remote: SocketAddr) {
         let only_port = self.paths.current.is_rebinding(remote);
-        let returns = self.paths.previous.as_ref().is_some_and(|previous| previous.remote() == remote);
+        let returns = self
+            .paths
+            .previous
+            .as_ref()
+            .is_some_and(|previous| previous.remote() == remote);
         let (mut challenge, mut ask) = ([0; 8], [0; 8]);
         self.rng.fill_bytes(&mut challenge);
         self.rng.fill_bytes(&mut ask);
@@ -87,6 +98,7 @@ impl Connection {
         self.recovery.reset_rtt(self.config.initial_rtt);
         self.bbr = Bbr::new(now, Pmtu::BASE, self.config.initial_rtt, self.rng.next_u64());
         self.pmtu.reset();
+        self.protection.on_new_path();
     }
 
     pub(super) fn on_path_response(&mut self, data: [u8; 8]) {

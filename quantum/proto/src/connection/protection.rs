@@ -16,12 +16,14 @@ use crate::{
     fec::{Decoder, Encoder, Plan, Planner},
     frame::Parity,
     number::PacketNumber,
-    recovery::SentPacket,
+    recovery::Outcome,
     time::Time,
 };
 
 const REPEATS_MAX: usize = 64;
 const PARITIES_MAX: usize = 6;
+/// Chunks that go out in a packet of repeats.
+const LATE_MAX: usize = 6;
 
 pub(super) struct Protection {
     enabled: bool,
@@ -37,8 +39,12 @@ pub(super) struct Protection {
     /// Interactive packets that were sent.
     sent: u64,
     /// What is to be repeated in which of them.
-    repeats: BTreeMap<u64, SmallVec<[Chunk; 2]>>,
+    repeats: BTreeMap<u64, Repeats>,
+    /// When no interactive packet can be waited for any longer.
+    quiet_at: Option<Time>,
 }
+
+type Repeats = SmallVec<[Chunk; 2]>;
 
 struct Open {
     close_at: Time,
@@ -58,6 +64,7 @@ impl Protection {
             parities: VecDeque::new(),
             sent: 0,
             repeats: BTreeMap::new(),
+            quiet_at: None,
         }
     }
 
@@ -65,12 +72,24 @@ impl Protection {
         self.peer_repairs = repairs;
     }
 
+    /// The path is another one: what was learned of its losses does not hold.
+    pub(super) fn on_new_path(&mut self) {
+        self.planner = Planner::new();
+    }
+
     pub(super) fn loss(&self) -> f64 {
         self.planner.loss()
     }
 
-    /// How the next interactive packet is protected; `None`: not at all.
-    pub(super) fn plan(&self, now: Time, rtt: Duration) -> Option<Plan> {
+    /// Whether interactive packets may be protected at present.
+    pub(super) fn may_protect(&self) -> bool {
+        self.enabled && self.planner.may_protect()
+    }
+
+    /// How an interactive packet with these chunks, which goes out now, is protected; `None`: not at all.
+    pub(super) fn plan(&mut self, now: Time, rtt: Duration, chunks: &[Chunk]) -> Option<Plan> {
+        self.planner
+            .on_interactive(now, chunks.iter().map(|chunk| chunk.len as usize).sum());
         if !self.enabled {
             return None;
         }
@@ -82,11 +101,23 @@ impl Protection {
     }
 
     /// The chunks to repeat in the interactive packet that is being built.
-    pub(super) fn repeats(&mut self) -> SmallVec<[Chunk; 2]> {
+    pub(super) fn repeats(&mut self) -> Repeats {
+        self.sent += 1;
         self.repeats.remove(&self.sent).unwrap_or_default()
     }
 
-    /// An interactive packet with these chunks (repeats not among them) goes out. Returns whether it is a source of a block.
+    /// What waits to be repeated although no interactive packet came to carry it.
+    pub(super) fn late_repeats(&mut self, now: Time) -> Repeats {
+        if self.quiet_at.take_if(|at| *at <= now).is_none() {
+            return Repeats::new();
+        }
+        let mut late: Repeats = std::mem::take(&mut self.repeats).into_values().flatten().collect();
+        late.dedup();
+        late.truncate(LATE_MAX);
+        late
+    }
+
+    /// The packet of [`Self::plan`] goes out. Returns whether it is a source of a block.
     pub(super) fn on_interactive(
         &mut self,
         now: Time,
@@ -95,20 +126,24 @@ impl Protection {
         chunks: &[Chunk],
         plan: Option<&Plan>,
     ) -> bool {
-        self.planner.on_interactive(now, payload.len());
-        self.sent += 1;
         let Some(plan) = plan else { return false };
         for after in &plan.repeat_after {
-            let waiting = self.repeats.entry(self.sent + u64::from(*after) - 1).or_default();
+            let waiting = self.repeats.entry(self.sent + u64::from(*after)).or_default();
             waiting.extend_from_slice(chunks);
         }
         while self.repeats.len() > REPEATS_MAX {
             self.repeats.pop_first();
         }
+        let quiet_at = now + plan.close_after;
+        self.quiet_at = (plan.parities == 0 && !self.repeats.is_empty()).then_some(quiet_at);
         if plan.parities == 0 {
             return false;
         }
-        self.open = Some(Open { close_at: now + plan.close_after, parities: plan.parities, spread: plan.spread });
+        self.open = Some(Open {
+            close_at: quiet_at,
+            parities: plan.parities,
+            spread: plan.spread,
+        });
         if self.encoder.add(number, payload) {
             self.close(now);
         }
@@ -119,7 +154,7 @@ impl Protection {
     pub(super) fn due(&self) -> Option<Time> {
         let close = self.open.as_ref().map(|open| open.close_at);
         let parity = self.parities.front().map(|(at, _)| *at);
-        close.into_iter().chain(parity).min()
+        [close, parity, self.quiet_at].into_iter().flatten().min()
     }
 
     /// The parity to send now.
@@ -127,7 +162,9 @@ impl Protection {
         if self.open.as_ref().is_some_and(|open| open.close_at <= now) {
             self.close(now);
         }
-        self.parities.pop_front_if(|(at, _)| *at <= now).map(|(_, parity)| parity)
+        self.parities
+            .pop_front_if(|(at, _)| *at <= now)
+            .map(|(_, parity)| parity)
     }
 
     fn close(&mut self, now: Time) {
@@ -141,13 +178,24 @@ impl Protection {
         }
     }
 
-    /// What became of a packet: the planner learns from it.
-    pub(super) fn on_fate(&mut self, _packet: &SentPacket, lost: bool) {
-        self.planner.on_fate(lost);
+    /// What became of packets: the planner learns from it.
+    pub(super) fn learn(&mut self, outcome: &Outcome) {
+        self.planner.on_repaired(outcome.repaired);
+        for (packets, lost) in [(&outcome.acked, false), (&outcome.lost, true)] {
+            for packet in packets.iter().filter(|packet| packet.asks_for_ack) {
+                self.planner.on_fate(packet.number, lost);
+            }
+        }
+        self.planner.on_spurious(outcome.spurious);
     }
 
     /// A packet with FEC that holds no parity arrived.
-    pub(super) fn on_source(&mut self, number: PacketNumber, payload: Bytes, repaired: &mut Vec<(PacketNumber, Bytes)>) {
+    pub(super) fn on_source(
+        &mut self,
+        number: PacketNumber,
+        payload: Bytes,
+        repaired: &mut Vec<(PacketNumber, Bytes)>,
+    ) {
         self.decoder.on_source(number, payload, repaired);
     }
 

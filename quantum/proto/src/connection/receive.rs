@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     connection::{Connection, Event, closing::State},
-    crypto::Keyring,
-    endpoint::{EndpointEvent, ToEndpoint, answers::STATELESS_NUMBER},
+    crypto::open_stateless,
+    endpoint::{EndpointEvent, ToEndpoint},
     error::{CloseCode, ConnectionError, TransportError},
     frame::{Ack, Frame, Frames},
     header::{Flags, HEADER_LEN, Header, VERSION},
@@ -64,18 +64,14 @@ impl Connection {
         self.want_ids();
     }
 
-    fn on_packet(
-        &mut self,
-        now: Time,
-        remote: SocketAddr,
-        ecn: Option<Ecn>,
-        header: &Header,
-        packet: BytesMut,
-    ) {
+    fn on_packet(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, header: &Header, packet: BytesMut) {
         let Some(opened) = self.open(header, packet) else {
             self.stats.packets_rejected += 1;
             if self.keys.integrity_exhausted() {
-                self.fail(now, TransportError::new(CloseCode::KEYS, "too many packets did not open"));
+                self.fail(
+                    now,
+                    TransportError::new(CloseCode::KEYS, "too many packets did not open"),
+                );
             }
             return;
         };
@@ -103,10 +99,6 @@ impl Connection {
     /// `None` when it is not for us, damaged, forged, or its keys are not there.
     fn open(&mut self, header: &Header, mut packet: BytesMut) -> Option<Opened> {
         let level = header.flags.level()?;
-        // Nothing of a client is believed before TLS knows that the handshake was not tampered with.
-        if self.side == Side::Server && level == Level::Application && !self.handshake.is_complete() {
-            return None;
-        }
         let number = header.full_number(self.receipts[level.space() as usize].expected());
         let mut payload = packet.split_off(HEADER_LEN);
         let len = self.keys.open(level, number, &packet, &mut payload).ok()?;
@@ -115,11 +107,25 @@ impl Connection {
             true => PacketNumber::extend(header.ack, self.recovery.next_number(level.space())),
             false => PacketNumber::ZERO,
         };
-        Some(Opened { level, number, flags: header.flags, id: header.id, ack, payload: payload.freeze() })
+        Some(Opened {
+            level,
+            number,
+            flags: header.flags,
+            id: header.id,
+            ack,
+            payload: payload.freeze(),
+        })
     }
 
     fn take_packet(&mut self, now: Time, ecn: Option<Ecn>, opened: Opened) -> Result<(), TransportError> {
-        let Opened { level, number, flags, ack, payload, .. } = opened;
+        let Opened {
+            level,
+            number,
+            flags,
+            ack,
+            payload,
+            ..
+        } = opened;
         if level == Level::Handshake && self.side == Side::Server {
             // Only who got our first flight has these keys: the address is real.
             self.paths.current_mut().validate();
@@ -133,7 +139,9 @@ impl Connection {
             self.on_ack(now, level, ack, None)?;
         }
         if flags.has(Flags::FEC) && level == Level::Application && !frames.parity {
-            self.protection.on_source(number, payload, &mut repaired);
+            // A copy: it may be kept for long, and must not keep all that was received with it.
+            self.protection
+                .on_source(number, Bytes::copy_from_slice(&payload), &mut repaired);
         }
         let at_once = flags.has(Flags::PSH) && level == Level::Application;
         self.receipts[level.space() as usize].on_packet(now, number, frames.asks, at_once, ecn);
@@ -206,7 +214,11 @@ impl Connection {
             Frame::MaxChannelData(channel, limit) => self.outbox.on_max_channel_data(channel, limit),
             Frame::PathChallenge(data) => self.outgoing.push_response(data),
             Frame::PathResponse(data) => self.on_path_response(data),
-            Frame::NewConnectionId { sequence, id, reset_token } => {
+            Frame::NewConnectionId {
+                sequence,
+                id,
+                reset_token,
+            } => {
                 if self.ids.learn(sequence, id, reset_token)? {
                     self.endpoint_events.push_back(EndpointEvent(ToEndpoint::Learned(id)));
                 }
@@ -253,7 +265,13 @@ impl Connection {
         Ok(())
     }
 
-    fn on_ack(&mut self, now: Time, level: Level, ack: PacketNumber, frame: Option<&Ack>) -> Result<(), TransportError> {
+    fn on_ack(
+        &mut self,
+        now: Time,
+        level: Level,
+        ack: PacketNumber,
+        frame: Option<&Ack>,
+    ) -> Result<(), TransportError> {
         let mut outcome = std::mem::take(&mut self.outcome);
         let result = self.recovery.on_ack(now, level.space(), ack, frame, &mut outcome);
         self.settle(now, &mut outcome);
@@ -297,7 +315,12 @@ fn allowed(level: Level, side: Side, frame: &Frame) -> bool {
     match level {
         Level::Initial | Level::Handshake => matches!(
             frame,
-            Frame::Padding(_) | Frame::Ping | Frame::Ack(_) | Frame::Crypto { .. } | Frame::Close { .. } | Frame::Token(_)
+            Frame::Padding(_)
+                | Frame::Ping
+                | Frame::Ack(_)
+                | Frame::Crypto { .. }
+                | Frame::Close { .. }
+                | Frame::Token(_)
         ),
         Level::Early => matches!(frame, Frame::Padding(_) | Frame::Ping | Frame::Message(_)),
         Level::Application => match frame {
@@ -308,11 +331,7 @@ fn allowed(level: Level, side: Side, frame: &Frame) -> bool {
 }
 
 fn retry_token(header: &Header, head: &[u8], mut payload: BytesMut) -> Option<Bytes> {
-    if header.number != STATELESS_NUMBER.low() {
-        return None;
-    }
-    let mut keys = Keyring::initial(header.id, Side::Client);
-    let len = keys.open(Level::Initial, STATELESS_NUMBER, head, &mut payload).ok()?;
+    let len = open_stateless(header.id, head, &mut payload)?;
     payload.truncate(len);
     match Frames::new(PacketNumber::ZERO, payload.freeze()).next()?.ok()? {
         Frame::Token(token) => Some(token),

@@ -10,10 +10,22 @@ use crate::{
 impl Connection {
     /// Tells every part what became of the packets, and empties the outcome.
     pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
+        self.protection.learn(outcome);
+        for packet in outcome.acked.drain(..) {
+            if packet.asks_for_ack {
+                self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);
+                self.pmtu.on_packet(now, packet.size, false);
+            }
+            for frame in packet.frames {
+                self.on_frame_acked(now, frame);
+            }
+        }
         for packet in outcome.lost.drain(..) {
             self.stats.packets_lost += 1;
-            self.protection.on_fate(&packet, true);
-            let probe = packet.frames.iter().any(|frame| matches!(frame, SentFrame::MtuProbe(_)));
+            let probe = packet
+                .frames
+                .iter()
+                .any(|frame| matches!(frame, SentFrame::MtuProbe(_)));
             // A lost probe of the packet size says nothing about congestion.
             if packet.asks_for_ack && !probe {
                 self.bbr.on_lost(now, packet.size, &packet.snapshot);
@@ -26,16 +38,6 @@ impl Connection {
                     SentFrame::MtuProbe(size) => self.pmtu.on_probe_lost(now, size),
                     frame => self.on_frame_lost(frame),
                 }
-            }
-        }
-        for packet in outcome.acked.drain(..) {
-            self.protection.on_fate(&packet, false);
-            if packet.asks_for_ack {
-                self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);
-                self.pmtu.on_packet(now, packet.size, false);
-            }
-            for frame in packet.frames {
-                self.on_frame_acked(now, frame);
             }
         }
         self.settle_rest(now, outcome);
@@ -51,27 +53,25 @@ impl Connection {
             self.bbr.on_spurious(outcome.spurious);
         }
         self.stats.repaired_by_peer += outcome.repaired;
-        if std::mem::take(&mut outcome.timeout) {
+        if outcome.timeout {
             self.stats.timeouts += 1;
             self.bbr.on_timeout(now);
         }
         self.bbr.on_ack_end(
             now,
             AckEnd {
-                rtt: outcome.rtt.take(),
+                rtt: outcome.rtt,
                 smoothed_rtt: self.recovery.rtt().smoothed,
                 in_flight: self.recovery.bytes_in_flight(),
                 repaired: outcome.repaired,
                 ecn_ce: outcome.ecn_ce,
             },
         );
-        if let Some((space, count)) = outcome.probe.take() {
+        if let Some((space, count)) = outcome.probe {
             self.stats.probes += u64::from(count);
             self.outgoing.probe(space, count);
         }
-        outcome.spurious = 0;
-        outcome.repaired = 0;
-        outcome.ecn_ce = 0;
+        outcome.clear();
     }
 
     fn on_frame_acked(&mut self, now: Time, frame: SentFrame) {
@@ -99,13 +99,16 @@ impl Connection {
             SentFrame::Message(chunk) => self.outbox.on_lost(chunk),
             SentFrame::MaxData => self.inbox.on_max_data_lost(),
             SentFrame::MaxChannelData(channel) => self.inbox.on_max_channel_data_lost(channel),
-            SentFrame::Floor => self.outgoing.floor_lost(),
             SentFrame::HandshakeDone => self.outgoing.handshake_done = true,
             SentFrame::NewConnectionId(sequence) | SentFrame::RetireConnectionId(sequence) => {
                 self.ids.announce_again(sequence);
             }
-            // A repetition is extra; a response is asked for again; a token is a convenience.
-            SentFrame::Repeat(_) | SentFrame::PathResponse | SentFrame::Token | SentFrame::MtuProbe(_) => {}
+            // A repetition is extra; a response is asked for again; a token is a convenience; FLOOR says when it is due.
+            SentFrame::Repeat(_)
+            | SentFrame::Floor
+            | SentFrame::PathResponse
+            | SentFrame::Token
+            | SentFrame::MtuProbe(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     connection::{
         Connection, closing::State, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection, timers::Timers,
     },
-    crypto::Keyring,
+    crypto::{Keyring, initial_suite},
     error::{CloseCode, ConnectError, TransportError},
     handshake::{Handshake, Progress},
     params::Params,
@@ -45,28 +45,46 @@ impl Connection {
         server_name: &str,
         seed: u64,
     ) -> Result<Self, ConnectError> {
-        let mut keys = Keyring::initial(id, Side::Client);
+        let mut keys = Keyring::new(initial_suite(), id, Side::Client);
         let params = Params::ours(&config.transport, id, None);
         let handshake = Handshake::client(config.tls.clone(), server_name, &params, &mut keys)?;
         let paths = Paths::new(remote, true);
-        let mut connection = Self::new(now, Side::Client, config.transport.clone(), id, keys, handshake, paths, seed);
+        let mut connection = Self::new(
+            now,
+            Side::Client,
+            config.transport.clone(),
+            id,
+            keys,
+            handshake,
+            paths,
+            seed,
+        );
         connection.outgoing.retry_token = config.token.clone();
         if connection.keys.can_seal(Level::Early)
             && let Some(Ok(remembered)) = connection.handshake.peer_params()
         {
-            connection.set_peer(remembered);
+            // The limits of the earlier connection: nothing was sent yet that could exceed them.
+            let _ = connection.set_peer(remembered);
         }
         Ok(connection)
     }
 
     pub(crate) fn accept(now: Time, config: &ServerConfig, accept: Accept) -> Result<Self, ConnectError> {
-        let keys = Keyring::initial(accept.id, Side::Server);
+        let keys = Keyring::new(initial_suite(), accept.id, Side::Server);
         let params = Params::ours(&config.transport, accept.id, Some(accept.reset_token));
         let handshake = Handshake::server(config.tls.clone(), &params)?;
         let paths = Paths::new(accept.remote, accept.validated);
         let transport = config.transport.clone();
-        let mut connection =
-            Self::new(now, Side::Server, transport, accept.id, keys, handshake, paths, accept.seed);
+        let mut connection = Self::new(
+            now,
+            Side::Server,
+            transport,
+            accept.id,
+            keys,
+            handshake,
+            paths,
+            accept.seed,
+        );
         connection.outgoing.visit_token = Some(accept.visit_token);
         Ok(connection)
     }
@@ -118,6 +136,9 @@ impl Connection {
             config,
             rng,
         };
+        if side == Side::Client {
+            connection.recovery.set_guard(now, Space::Initial);
+        }
         connection.on_alive(now);
         connection
     }
@@ -129,23 +150,29 @@ impl Connection {
         {
             let params = params?;
             if params.connection_id != self.ids.first() {
-                return Err(TransportError::new(CloseCode::PARAMETERS, "the connection id is not the one used"));
+                return Err(TransportError::new(
+                    CloseCode::PARAMETERS,
+                    "the connection id is not the one used",
+                ));
             }
-            self.set_peer(params);
+            self.set_peer(params)?;
+        }
+        if progress.handshake && self.side == Side::Client {
+            self.recovery.set_guard(now, Space::Handshake);
         }
         if progress.complete {
-            self.on_complete(now)?;
+            self.on_complete(now);
         }
         Ok(())
     }
 
-    fn set_peer(&mut self, params: Params) {
+    fn set_peer(&mut self, params: Params) -> Result<(), TransportError> {
         self.outbox.set_limits(
             params.initial_max_data,
             params.initial_max_channel_data,
             params.max_channels,
             params.max_message,
-        );
+        )?;
         self.recovery.set_max_ack_delay(params.max_ack_delay);
         self.ids.set_reset_token(params.reset_token);
         if self.peer.is_none() {
@@ -153,9 +180,10 @@ impl Connection {
         }
         self.protection.set_peer_repairs(params.fec);
         self.peer = Some(params);
+        Ok(())
     }
 
-    fn on_complete(&mut self, now: Time) -> Result<(), TransportError> {
+    fn on_complete(&mut self, now: Time) {
         match self.side {
             Side::Client => {
                 if self.handshake.early_accepted() == Some(false) {
@@ -170,7 +198,6 @@ impl Connection {
             }
         }
         self.events.push_back(super::Event::Connected);
-        Ok(())
     }
 
     /// The server refused the early packets: all of it goes out again.
@@ -192,7 +219,8 @@ impl Connection {
         self.drop_level(Level::Handshake);
         self.recovery.on_confirmed();
         self.timers.handshake = None;
-        self.endpoint_events.push_back(crate::endpoint::EndpointEvent(crate::endpoint::ToEndpoint::Established));
+        self.endpoint_events
+            .push_back(crate::endpoint::EndpointEvent(crate::endpoint::ToEndpoint::Established));
         self.on_alive(now);
     }
 

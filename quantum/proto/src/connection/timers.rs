@@ -29,7 +29,10 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn start(now: Time) -> Self {
-        Self { handshake: Some(now + HANDSHAKE_TIMEOUT), ..Self::default() }
+        Self {
+            handshake: Some(now + HANDSHAKE_TIMEOUT),
+            ..Self::default()
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -48,9 +51,17 @@ impl Connection {
             return self.timers.close;
         }
         let timers = &self.timers;
-        let own = [timers.idle, timers.handshake, timers.keep_alive, timers.pacing, self.recovery.timeout()];
+        let own = [
+            timers.idle,
+            timers.handshake,
+            timers.keep_alive,
+            timers.pacing,
+            self.recovery.timeout(),
+        ];
         let parts = [
-            self.receipts[Space::Application as usize].due().filter(|_| self.confirmed || self.side == Side::Client),
+            self.receipts[Space::Application as usize]
+                .due()
+                .filter(|_| self.confirmed || self.side == Side::Client),
             self.protection.due(),
             self.pmtu.next_probe().filter(|_| self.confirmed),
             self.paths.due(),
@@ -94,7 +105,11 @@ impl Connection {
             let ours = self.config.idle_timeout;
             let shorter = if theirs.is_zero() { ours } else { theirs.min(ours) };
             self.timers.idle = Some(now + shorter.max(3 * self.probe_timeout()));
-            self.timers.keep_alive = self.config.keep_alive.filter(|_| self.confirmed).map(|every| now + every);
+            self.timers.keep_alive = self
+                .config
+                .keep_alive
+                .filter(|_| self.confirmed)
+                .map(|every| now + every);
         }
     }
 

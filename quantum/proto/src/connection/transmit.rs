@@ -10,7 +10,7 @@ use crate::{
         packet::{Builder, DATAGRAM_OVERHEAD},
     },
     error::TransportError,
-    fec::{PARITY_OVERHEAD, Plan},
+    fec::PARITY_OVERHEAD,
     frame::{Frame, MAX_ACK_LEN, MAX_MESSAGE_HEADER, Parity, write_message},
     header::{Flags, HEADER_LEN, TAG_LEN},
     pmtu::Pmtu,
@@ -73,11 +73,20 @@ impl Connection {
 
     fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
         let ecn = self.ecn_works.then_some(Ecn::Ect0);
-        (bytes > 0).then(|| Transmit { remote: self.remote(), bytes, segment, ecn })
+        (bytes > 0).then(|| Transmit {
+            remote: self.remote(),
+            bytes,
+            segment,
+            ecn,
+        })
     }
 
     fn datagram_limit(&self) -> usize {
-        if self.confirmed { usize::from(self.pmtu.current()) } else { usize::from(Pmtu::BASE) }
+        if self.confirmed {
+            usize::from(self.pmtu.current())
+        } else {
+            usize::from(Pmtu::BASE)
+        }
     }
 
     fn on_datagram_sent(&mut self, bytes: usize) {
@@ -96,15 +105,21 @@ impl Connection {
             return self.build_application(now, limit, Level::Application, out);
         }
         let from = out.len();
-        let levels: SmallVec<[Level; 2]> =
-            [Level::Initial, Level::Handshake].into_iter().filter(|level| self.wants_crypto(now, *level)).collect();
+        let levels: SmallVec<[Level; 2]> = [Level::Initial, Level::Handshake]
+            .into_iter()
+            .filter(|level| self.wants_crypto(now, *level))
+            .collect();
         for (n, level) in levels.iter().enumerate() {
             let room = limit - (out.len() - from);
             let pads = n + 1 == levels.len() && levels.contains(&Level::Initial);
             self.build_crypto(now, *level, room, pads.then_some((from, limit)), out)?;
         }
         let (initial, used) = (levels.contains(&Level::Initial), out.len() - from);
-        let level = if self.keys.can_seal(Level::Application) { Level::Application } else { Level::Early };
+        let level = if self.keys.can_seal(Level::Application) {
+            Level::Application
+        } else {
+            Level::Early
+        };
         if !initial && self.keys.can_seal(level) && limit - used > HEADER_LEN + TAG_LEN + MAX_ACK_LEN {
             self.build_application(now, limit - used, level, out)?;
         }
@@ -144,7 +159,13 @@ impl Connection {
         while packet.room() > 32
             && let Some((range, data)) = self.handshake.next_crypto(level, packet.room() - 17)
         {
-            packet.put(&Frame::Crypto { offset: range.offset, data }, Some(SentFrame::Crypto(range)));
+            packet.put(
+                &Frame::Crypto {
+                    offset: range.offset,
+                    data,
+                },
+                Some(SentFrame::Crypto(range)),
+            );
         }
         if self.outgoing.wants_probe(space) && !packet.asks_for_ack {
             packet.put(&Frame::Ping, None);
@@ -169,7 +190,11 @@ impl Connection {
             return;
         }
         let ack = receipts.ack(now);
-        packet.reported = ack.blocks.first().map(|block| block.last).or(receipts.acknowledgement());
+        packet.reported = ack
+            .blocks
+            .first()
+            .map(|block| block.last)
+            .or(receipts.acknowledgement());
         packet.put(&Frame::Ack(ack), None);
         receipts.on_ack_sent();
     }
@@ -221,10 +246,17 @@ impl Connection {
         let messages = matches!((urgency, permit), (Some(urgency), Permit::Messages(allowed)) if urgency <= allowed);
         let datagrams = !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk);
         let parity = if early { None } else { self.protection.parity(now) };
-        if !(ack_due || probe || control || messages || datagrams || parity.is_some()) {
+        let repeats = if early {
+            SmallVec::new()
+        } else {
+            self.protection.late_repeats(now)
+        };
+        if !(ack_due || probe || control || messages || datagrams || parity.is_some() || !repeats.is_empty()) {
             return Ok(false);
         }
-        let ack = (!early).then(|| self.receipts[Space::Application as usize].acknowledgement()).flatten();
+        let ack = (!early)
+            .then(|| self.receipts[Space::Application as usize].acknowledgement())
+            .flatten();
         let mut packet = Builder::new(out, level, self.next_application_number(), ack, limit);
         self.put_ack(now, &mut packet);
         if !early {
@@ -238,6 +270,11 @@ impl Connection {
                 }
                 if datagrams {
                     self.put_datagrams(&mut packet);
+                }
+                if !packet.is_sealed() {
+                    repeats
+                        .into_iter()
+                        .for_each(|chunk| self.put_repeat(&mut packet, chunk));
                 }
             }
         }
@@ -286,7 +323,13 @@ impl Connection {
         while packet.room() > 32
             && let Some((range, data)) = self.handshake.next_crypto(Level::Application, packet.room() - 17)
         {
-            packet.put(&Frame::Crypto { offset: range.offset, data }, Some(SentFrame::Crypto(range)));
+            packet.put(
+                &Frame::Crypto {
+                    offset: range.offset,
+                    data,
+                },
+                Some(SentFrame::Crypto(range)),
+            );
         }
         if self.confirmed
             && let Some(token) = self.outgoing.visit_token.take()
@@ -313,7 +356,11 @@ impl Connection {
         match self.side {
             Side::Server => {
                 if let Some((id, reset_token)) = self.ids.given(sequence) {
-                    let frame = Frame::NewConnectionId { sequence, id, reset_token };
+                    let frame = Frame::NewConnectionId {
+                        sequence,
+                        id,
+                        reset_token,
+                    };
                     packet.put(&frame, Some(SentFrame::NewConnectionId(sequence)));
                 }
             }
@@ -341,11 +388,10 @@ impl Connection {
         early: bool,
     ) {
         let interactive = urgency == Some(Priority::Interactive) && !early;
-        let rtt = self.recovery.rtt().smoothed;
-        let plan = if interactive { self.protection.plan(now, rtt) } else { None };
+        let protects = interactive && self.protection.may_protect();
         // What is protected is kept small: nothing else rides along.
-        let allowed = if plan.is_some() { Priority::Interactive } else { allowed };
-        if plan.as_ref().is_some_and(|plan| plan.parities > 0) {
+        let allowed = if protects { Priority::Interactive } else { allowed };
+        if protects {
             packet.reserve(PARITY_OVERHEAD);
         }
         let mut chunks: SmallVec<[Chunk; 4]> = SmallVec::new();
@@ -357,26 +403,35 @@ impl Connection {
             chunks.push(chunk);
         }
         if interactive && !chunks.is_empty() {
-            self.protect(now, packet, &chunks, plan.as_ref());
+            self.protect(now, packet, &chunks);
         }
     }
 
-    fn protect(&mut self, now: Time, packet: &mut Builder<'_>, chunks: &[Chunk], plan: Option<&Plan>) {
-        for chunk in self.protection.repeats() {
-            let room = packet.room().saturating_sub(MAX_MESSAGE_HEADER);
-            if chunk.len as usize <= room
-                && let Some(data) = self.outbox.unacked(chunk)
-            {
-                self.stats.repeated_bytes += data.len() as u64;
-                put_message(packet, chunk, &data);
-                packet.frames.push(SentFrame::Repeat(chunk));
-            }
-        }
+    fn protect(&mut self, now: Time, packet: &mut Builder<'_>, chunks: &[Chunk]) {
         packet.flags = packet.flags.with(Flags::URG);
-        if self.protection.on_interactive(now, packet.number, packet.payload(), chunks, plan) {
+        let rtt = self.recovery.rtt().smoothed;
+        let plan = self.protection.plan(now, rtt, chunks);
+        for chunk in self.protection.repeats() {
+            self.put_repeat(packet, chunk);
+        }
+        if self
+            .protection
+            .on_interactive(now, packet.number, packet.payload(), chunks, plan.as_ref())
+        {
             packet.flags = packet.flags.with(Flags::FEC);
             // The block holds the payload as it is now.
             packet.seal_frames();
+        }
+    }
+
+    /// Bytes that another packet holds too, as far as they are not acknowledged and there is room.
+    fn put_repeat(&mut self, packet: &mut Builder<'_>, chunk: Chunk) {
+        if chunk.len as usize + MAX_MESSAGE_HEADER <= packet.room()
+            && let Some(data) = self.outbox.unacked(chunk)
+        {
+            self.stats.repeated_bytes += data.len() as u64;
+            put_message(packet, chunk, &data);
+            packet.frames.push(SentFrame::Repeat(chunk));
         }
     }
 
@@ -391,16 +446,27 @@ impl Connection {
 
     /// A probe carries what is waited for most: data that is not acknowledged; failing that, a PING.
     fn put_probe(&mut self, packet: &mut Builder<'_>, early: bool) {
-        packet.flags = if early { packet.flags } else { packet.flags.with(Flags::PSH) };
+        packet.flags = if early {
+            packet.flags
+        } else {
+            packet.flags.with(Flags::PSH)
+        };
         if packet.is_sealed() || packet.asks_for_ack {
             return;
         }
-        while packet.room() >= MESSAGE_ROOM
-            && let Some((chunk, data)) = self.outbox.oldest_unacked(packet.room() - MAX_MESSAGE_HEADER)
-            && !packet.frames.contains(&SentFrame::Repeat(chunk))
-        {
-            put_message(packet, chunk, &data);
-            packet.frames.push(SentFrame::Repeat(chunk));
+        let waiting = self
+            .recovery
+            .in_flight(Space::Application)
+            .flat_map(|sent| &sent.frames);
+        let chunks: SmallVec<[Chunk; 4]> = waiting
+            .filter_map(|frame| match frame {
+                SentFrame::Message(chunk) => Some(*chunk),
+                _ => None,
+            })
+            .take(4)
+            .collect();
+        for chunk in chunks {
+            self.put_repeat(packet, chunk);
         }
         if !packet.asks_for_ack {
             packet.put(&Frame::Ping, None);
@@ -411,18 +477,29 @@ impl Connection {
         if packet.level == Level::Early || !packet.asks_for_ack || packet.is_sealed() || packet.room() < 9 {
             return;
         }
-        let floor = self.recovery.floor(Space::Application);
-        if let Some(floor) = self.outgoing.floor(floor, self.stats.packets_lost) {
-            packet.put(&Frame::Floor(floor), Some(SentFrame::Floor));
+        if self.recovery.wants_floor(Space::Application) {
+            packet.put(
+                &Frame::Floor(self.recovery.floor(Space::Application)),
+                Some(SentFrame::Floor),
+            );
         }
     }
 
     /// Seals the packet and books it.
     fn send_packet(&mut self, now: Time, mut packet: Builder<'_>) -> Result<(), TransportError> {
         let space = packet.level.space();
-        let start = packet.complete(self.ids.current());
-        let Builder { out, level, number, flags, asks_for_ack, frames, reported, .. } = packet;
-        self.keys.seal(level, number, out, start)?;
+        let (start, head) = packet.complete(self.ids.current());
+        let Builder {
+            out,
+            level,
+            number,
+            flags,
+            asks_for_ack,
+            frames,
+            reported,
+            ..
+        } = packet;
+        self.keys.seal(level, number, &head, out, start + HEADER_LEN)?;
         let size = out.len() - start;
         self.stats.packets_sent += 1;
         let snapshot = if asks_for_ack {
@@ -435,7 +512,16 @@ impl Connection {
         };
         let interactive = flags.has(Flags::URG) && level == Level::Application;
         let size = size as u16;
-        let sent = SentPacket { number, sent_at: now, size, asks_for_ack, interactive, reported, frames, snapshot };
+        let sent = SentPacket {
+            number,
+            sent_at: now,
+            size,
+            asks_for_ack,
+            interactive,
+            reported,
+            frames,
+            snapshot,
+        };
         self.recovery.on_sent(space, sent);
         Ok(())
     }
@@ -451,7 +537,12 @@ impl Connection {
                 let mut packet = self.begin_aside(usize::from(Pmtu::BASE), out);
                 packet.put(&Frame::PathChallenge(data), None);
                 self.send_packet(now, packet).ok()?;
-                return Some(Transmit { remote, bytes: out.len() - from, segment: out.len() - from, ecn: None });
+                return Some(Transmit {
+                    remote,
+                    bytes: out.len() - from,
+                    segment: out.len() - from,
+                    ecn: None,
+                });
             }
             None => {
                 if !self.paths.current().is_validated() {
@@ -467,7 +558,12 @@ impl Connection {
         self.send_packet(now, packet).ok()?;
         let bytes = out.len() - from;
         self.on_datagram_sent(bytes);
-        Some(Transmit { remote, bytes, segment: bytes, ecn: None })
+        Some(Transmit {
+            remote,
+            bytes,
+            segment: bytes,
+            ecn: None,
+        })
     }
 
     fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {
@@ -477,8 +573,13 @@ impl Connection {
 
     /// CLOSE at every level that the peer may have keys for.
     fn transmit_close(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
-        let State::Closing(closing) = &self.state else { return None };
-        let frame = Frame::Close { code: closing.code, reason: closing.reason.clone() };
+        let State::Closing(closing) = &self.state else {
+            return None;
+        };
+        let frame = Frame::Close {
+            code: closing.code,
+            reason: closing.reason.clone(),
+        };
         let from = out.len();
         for level in [Level::Initial, Level::Handshake, Level::Application] {
             if !self.keys.can_seal(level) || self.paths.current().allowance() < 600 {
@@ -488,8 +589,8 @@ impl Connection {
             let mut packet = Builder::new(out, level, number, None, usize::from(Pmtu::BASE));
             packet.flags = packet.flags.with(Flags::FIN);
             packet.put(&frame, None);
-            let start = packet.complete(self.ids.current());
-            if self.keys.seal(level, number, out, start).is_err() {
+            let (start, head) = packet.complete(self.ids.current());
+            if self.keys.seal(level, number, &head, out, start + HEADER_LEN).is_err() {
                 out.truncate(start);
                 continue;
             }

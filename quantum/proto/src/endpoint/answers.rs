@@ -6,29 +6,39 @@ use bytes::Bytes;
 
 use crate::{
     connection::Transmit,
-    crypto::Keyring,
+    crypto::{STATELESS_NUMBER, seal_stateless},
     endpoint::DatagramEvent,
     error::CloseCode,
     frame::Frame,
     header::{Flags, HEADER_LEN, Header, TAG_LEN, VERSION},
     number::PacketNumber,
-    types::{ConnectionId, Level, Side},
+    types::ConnectionId,
 };
 
 /// Random bytes in front of a reset's token.
 pub(super) const RESET_NOISE: usize = 8;
 /// Bytes of a stateless reset.
 pub(super) const RESET_LEN: usize = HEADER_LEN + RESET_NOISE + 16;
-/// The packet number of what is sealed without state; connections never get that far in the initial space.
-pub(crate) const STATELESS_NUMBER: PacketNumber = PacketNumber(0xffff_ffff);
 
 fn reply(remote: SocketAddr, data: Vec<u8>) -> DatagramEvent {
-    let transmit = Transmit { remote, bytes: data.len(), segment: data.len(), ecn: None };
+    let transmit = Transmit {
+        remote,
+        bytes: data.len(),
+        segment: data.len(),
+        ecn: None,
+    };
     DatagramEvent::Reply(transmit, data)
 }
 
 fn header(id: ConnectionId, flags: Flags, payload_len: usize) -> Header {
-    Header { version: VERSION, flags, id, number: STATELESS_NUMBER.low(), ack: 0, payload_len: payload_len as u16 }
+    Header {
+        version: VERSION,
+        flags,
+        id,
+        number: STATELESS_NUMBER.low(),
+        ack: 0,
+        payload_len: payload_len as u16,
+    }
 }
 
 /// A packet with one frame, sealed with the initial keys of the server's side.
@@ -37,8 +47,7 @@ fn sealed(remote: SocketAddr, id: ConnectionId, flags: Flags, frame: &Frame) -> 
     frame.encode(PacketNumber::ZERO, &mut packet);
     let head = header(id, flags, packet.len() - HEADER_LEN + TAG_LEN).encode();
     packet[..HEADER_LEN].copy_from_slice(&head);
-    let mut keys = Keyring::initial(id, Side::Server);
-    match keys.seal(Level::Initial, STATELESS_NUMBER, &mut packet, 0) {
+    match seal_stateless(id, &head, &mut packet, HEADER_LEN) {
         Ok(()) => reply(remote, packet),
         Err(_) => DatagramEvent::Ignored,
     }
@@ -46,12 +55,20 @@ fn sealed(remote: SocketAddr, id: ConnectionId, flags: Flags, frame: &Frame) -> 
 
 /// Asks the client to prove its address.
 pub(super) fn retry(remote: SocketAddr, id: ConnectionId, token: Bytes) -> DatagramEvent {
-    sealed(remote, id, Flags::SYN.with(Flags::RST).with(Flags::PSH), &Frame::Token(token))
+    sealed(
+        remote,
+        id,
+        Flags::SYN.with(Flags::RST).with(Flags::PSH),
+        &Frame::Token(token),
+    )
 }
 
 /// Ends a connection that was never begun.
 pub(super) fn close(remote: SocketAddr, id: ConnectionId, code: CloseCode) -> DatagramEvent {
-    let frame = Frame::Close { code, reason: code.to_string() };
+    let frame = Frame::Close {
+        code,
+        reason: code.to_string(),
+    };
     sealed(remote, id, Flags::SYN.with(Flags::FIN), &frame)
 }
 

@@ -3,7 +3,11 @@
 mod code;
 mod decoder;
 mod encoder;
+mod flow;
+mod loss;
 mod planner;
+#[cfg(test)]
+mod simulation;
 
 pub(crate) use self::{
     decoder::Decoder,

@@ -1,0 +1,44 @@
+//! The record of a packet that was sent.
+
+use smallvec::SmallVec;
+
+use crate::{
+    bbr::Snapshot, channel::Chunk, handshake::CryptoRange, number::PacketNumber, time::Time, types::ChannelId,
+};
+
+/// What a sent packet held, as far as it matters when it is acknowledged or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SentFrame {
+    Crypto(CryptoRange),
+    Message(Chunk),
+    /// A repetition of what another packet holds: acknowledging it counts, losing it does not.
+    Repeat(Chunk),
+    MaxData,
+    MaxChannelData(ChannelId),
+    Floor,
+    HandshakeDone,
+    NewConnectionId(u64),
+    RetireConnectionId(u64),
+    Token,
+    /// A PMTU probe of this size.
+    MtuProbe(u16),
+    PathResponse,
+}
+
+/// A packet that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct SentPacket {
+    pub(crate) number: PacketNumber,
+    pub(crate) sent_at: Time,
+    /// Bytes of the packet, header and tag included.
+    pub(crate) size: u16,
+    /// It is to be acknowledged. Such packets count as in flight.
+    pub(crate) asks_for_ack: bool,
+    /// It holds interactive messages or their protection.
+    pub(crate) interactive: bool,
+    /// The largest number that the ACK in it reported: once it is acknowledged, older receipts may be forgotten.
+    pub(crate) reported: Option<PacketNumber>,
+    pub(crate) frames: SmallVec<[SentFrame; 3]>,
+    /// The state of delivery when it was sent.
+    pub(crate) snapshot: Snapshot,
+}

@@ -1,0 +1,143 @@
+//! How soon small messages arrive.
+
+use std::time::Duration;
+
+use quantum_proto::{Flags, Time};
+
+use crate::{
+    app::Kind,
+    journal::{Journal, quantile},
+    link::{LinkSpec, Loss},
+    pair::{CLIENT, MS, Pair, SECOND, Setup},
+    sweep::seeds,
+    wire,
+    world::Verdict,
+};
+
+/// 100 ms there and back.
+fn far(loss: Loss) -> LinkSpec {
+    LinkSpec::clean(MS * 50).limited(20_000_000, 1.0).losing(loss)
+}
+
+/// Small messages for ten seconds on a link that loses, which then stops to lose; half a second later all is quiet.
+fn experienced(seed: u64) -> Pair {
+    let mut pair = Setup::new(seed, far(Loss::Bernoulli(0.05)))
+        .client(|app| app.rate(Kind::RT, 60, SECOND * 10))
+        .start();
+    pair.run_for(SECOND * 11);
+    pair.run_to_end(SECOND * 5);
+    pair.world.links.iter_mut().for_each(|link| link.spec.loss = Loss::None);
+    pair.run_for(MS * 500);
+    pair
+}
+
+#[test]
+fn a_lone_message_that_is_lost_is_repaired_at_once() {
+    for seed in 0..5 {
+        let mut pair = experienced(seed);
+        let mut dropped = false;
+        pair.world.tap = Some(Box::new(move |_, datagram| {
+            let urgent = wire::packets(&datagram.bytes).any(|packet| packet.has(Flags::URG));
+            let drop = datagram.from == CLIENT && urgent && !dropped;
+            dropped |= drop;
+            Verdict {
+                pass: !drop,
+                ..Verdict::PASS
+            }
+        }));
+        let (client, sent) = (pair.client, pair.world.now);
+        pair.world.act(client, |now, _, app| app.push(now, Kind::RT));
+        pair.run_to_end(SECOND * 5);
+        let latency = pair.server().received.last().unwrap().at.since(sent);
+        assert!(latency <= MS * 60, "seed {seed}: {latency:?}\n{}", pair.summary());
+        assert!(latency > MS * 51, "nothing was dropped");
+    }
+}
+
+#[test]
+fn without_loss_nothing_is_protected() {
+    let mut pair = Setup::new(1, far(Loss::None))
+        .client(|app| app.rate(Kind::RT, 100, SECOND * 10))
+        .start();
+    pair.run_to_end(SECOND * 12);
+    let stats = pair.client_stats();
+    assert_eq!((stats.parity_sent, stats.repeated_bytes, stats.packets_lost), (0, 0, 0));
+    let sorted = pair.expect_complete().0.of(Kind::RT.channel);
+    assert!(quantile(&sorted, 1.0) <= MS * 51);
+}
+
+#[test]
+fn protection_beats_retransmission_and_keeps_its_budget() {
+    seeds(4, |seed| {
+        let mut pair = Setup::new(seed, far(Loss::Bernoulli(0.03)))
+            .client(|app| app.rate(Kind::RT, 200, SECOND * 20))
+            .start();
+        pair.run_to_end(SECOND * 25);
+        let (stats, journal) = (pair.client_stats(), pair.expect_complete().0);
+        // A retransmission takes 150 ms and more. The first seconds, in which loss is learned, are left out.
+        let learned = |sent: Time| sent > Time::ZERO + SECOND * 4;
+        let mut late: Vec<Duration> = journal
+            .latencies
+            .iter()
+            .filter(|(record, _)| learned(record.at))
+            .map(|(_, latency)| *latency)
+            .collect();
+        late.sort_unstable();
+        assert!(quantile(&late, 0.99) <= MS * 80, "p99 {:?}", quantile(&late, 0.99));
+        let own = stats.message_bytes_sent + stats.packets_sent * 90;
+        assert!(stats.bytes_sent <= own * 3, "{stats:?}");
+        assert!(stats.packets_sent * 100 <= stats.messages_sent * 160, "{stats:?}");
+    });
+}
+
+#[test]
+fn a_small_message_does_not_wait_behind_large_ones() {
+    let link = LinkSpec::clean(MS * 20).limited(10_000_000, 1.0);
+    let mut pair = Setup::new(1, link)
+        .client(|app| app.rate(Kind::RT, 60, SECOND * 10).bulk(Kind::BULK, SECOND * 10))
+        .start();
+    pair.run_to_end(SECOND * 20);
+    let sorted = pair.expect_complete().0.of(Kind::RT.channel);
+    let (half, most) = (quantile(&sorted, 0.5), quantile(&sorted, 0.99));
+    // The send buffer holds most of a second of bulk; the network's queue at its longest 40 ms.
+    assert!(half <= MS * 40, "p50 {half:?}");
+    assert!(most <= MS * 75, "p99 {most:?}");
+    let bulk = pair
+        .server()
+        .received
+        .iter()
+        .filter(|record| record.channel == Kind::BULK.channel)
+        .count();
+    assert!(bulk * Kind::BULK.len * 8 >= 80_000_000, "bulk starved: {bulk} messages");
+}
+
+#[test]
+fn a_lost_message_holds_up_its_own_channel_only() {
+    let mut pair = Setup::new(1, far(Loss::None))
+        .transport(|transport| transport.protection = false)
+        .client(|app| {
+            let ordered = |channel| Kind {
+                channel: quantum_proto::ChannelId(channel),
+                delivery: quantum_proto::Delivery::Ordered,
+                ..Kind::RT
+            };
+            app.rate(ordered(3), 20, SECOND * 2).rate(ordered(4), 19, SECOND * 2)
+        })
+        .start();
+    pair.run_for(SECOND);
+    let mut dropped = false;
+    pair.world.tap = Some(Box::new(move |_, datagram| {
+        let drop = datagram.from == CLIENT && datagram.bytes.len() > 200 && !dropped;
+        dropped |= drop;
+        Verdict {
+            pass: !drop,
+            ..Verdict::PASS
+        }
+    }));
+    pair.run_to_end(SECOND * 5);
+    let journal: Journal = pair.expect_complete().0;
+    let slowest = |channel| quantile(&journal.of(quantum_proto::ChannelId(channel)), 1.0);
+    let (one, other) = (slowest(3).max(slowest(4)), slowest(3).min(slowest(4)));
+    assert!(one >= MS * 150 && one <= MS * 320, "{one:?}");
+    assert!(other <= MS * 51, "{other:?}");
+}
