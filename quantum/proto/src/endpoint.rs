@@ -29,7 +29,7 @@ use crate::{
     number::PacketNumber,
     pmtu::Pmtu,
     time::Time,
-    token::{Proof, Tokens},
+    token::Tokens,
     types::{ConnectionId, Ecn, Level, Side},
 };
 
@@ -257,7 +257,7 @@ impl Endpoint {
             return answers::close(remote, header.id, CloseCode::REFUSED);
         }
         let proof = token.and_then(|token| self.tokens.check(now, remote, header.id, &token));
-        if self.half_open >= self.config.retry_above && proof != Some(Proof::Retry) {
+        if self.half_open >= self.config.retry_above && proof.is_none() {
             self.stats.retries += 1;
             return answers::retry(remote, header.id, self.tokens.retry(now, remote, header.id));
         }

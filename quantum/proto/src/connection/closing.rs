@@ -108,7 +108,11 @@ impl Connection {
 
     /// Nothing was heard for too long: there is nobody to tell.
     pub(super) fn time_out(&mut self, now: Time) {
-        self.drain(now, ConnectionError::TimedOut);
+        let error = match self.version_refused && !self.heard {
+            true => ConnectionError::Version,
+            false => ConnectionError::TimedOut,
+        };
+        self.drain(now, error);
         self.drained();
     }
 

@@ -60,6 +60,8 @@ pub struct Connection {
     confirmed: bool,
     /// A packet of the peer was opened: no retry or version packet is believed any more.
     heard: bool,
+    /// An answer said that the server does not speak this version.
+    version_refused: bool,
     /// The server has asked for proof of the address.
     retried: bool,
     /// The server's token for the next connection.
@@ -68,6 +70,8 @@ pub struct Connection {
     ids: Ids,
     paths: Paths,
     pmtu: Pmtu,
+    /// When the path began: packets sent before say nothing about it.
+    path_began: Time,
     ecn_works: bool,
 
     /// For each number space, in the order of [`Space`].

@@ -54,7 +54,10 @@ impl Paths {
 
 impl Connection {
     /// Server: the newest packet came from another address.
-    pub(super) fn migrate(&mut self, now: Time, remote: SocketAddr) {
+    ///
+    /// With the id of before it may be that somebody in between forwards packets: then the old address is asked too. With a fresh
+    /// id the client means to move, and the new id must not be seen at the old address.
+    pub(super) fn migrate(&mut self, now: Time, remote: SocketAddr, same_id: bool) {
         let only_port = self.paths.current.is_rebinding(remote);
         let returns = self
             .paths
@@ -73,7 +76,7 @@ impl Connection {
             let left = std::mem::replace(&mut self.paths.current, Path::new(remote, false));
             if left.is_validated() {
                 self.paths.previous = Some(left);
-                self.paths.ask_previous = Some(ask);
+                self.paths.ask_previous = same_id.then_some(ask);
             }
         }
         if !self.paths.current.is_validated() {
@@ -98,6 +101,7 @@ impl Connection {
         self.recovery.reset_rtt(self.config.initial_rtt);
         self.bbr = Bbr::new(now, Pmtu::BASE, self.config.initial_rtt, self.rng.next_u64());
         self.pmtu.reset();
+        self.path_began = now;
         self.protection.on_new_path();
     }
 

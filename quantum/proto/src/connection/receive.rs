@@ -1,6 +1,6 @@
 //! From datagrams to what they bring about.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
@@ -16,6 +16,8 @@ use crate::{
     types::{ConnectionId, Ecn, Level, Side},
 };
 
+/// How long a client waits for a better answer than that its version is not spoken.
+const VERSION_PATIENCE: Duration = Duration::from_secs(1);
 /// Unreliable datagrams that wait for the application.
 const DATAGRAMS_MAX: usize = 256;
 
@@ -82,13 +84,16 @@ impl Connection {
         }
         let newest = opened.number >= receipts.expected();
         self.stats.packets_received += 1;
-        self.heard = true;
+        if !std::mem::replace(&mut self.heard, true) && std::mem::take(&mut self.version_refused) {
+            self.timers.restart_handshake(now);
+        }
         self.on_alive(now);
         if opened.level == Level::Application && newest {
             self.keys.on_accepted(opened.number);
+            let same_id = opened.id == self.ids.current();
             self.ids.follow(opened.id);
             if remote != self.remote() {
-                self.migrate(now, remote);
+                self.migrate(now, remote, same_id);
             }
         }
         if let Err(error) = self.take_packet(now, ecn, opened) {
@@ -289,7 +294,9 @@ impl Connection {
                 self.drain(now, ConnectionError::Reset);
             }
             (true, false) if believable && !payload.is_empty() && !payload.contains(&VERSION) => {
-                self.drain(now, ConnectionError::Version);
+                // Anybody can send this, so a better answer is waited for.
+                self.version_refused = true;
+                self.timers.handshake = self.timers.handshake.min(Some(now + VERSION_PATIENCE));
             }
             (true, true) if believable && header.version == VERSION && !self.retried => {
                 match retry_token(header, &packet, payload) {

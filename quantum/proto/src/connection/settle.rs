@@ -12,12 +12,13 @@ impl Connection {
     pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
         self.protection.learn(outcome);
         for packet in outcome.acked.drain(..) {
-            if packet.asks_for_ack {
+            if packet.asks_for_ack && packet.sent_at >= self.path_began {
                 self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);
                 self.pmtu.on_packet(now, packet.size, false);
             }
+            let here = packet.sent_at >= self.path_began;
             for frame in packet.frames {
-                self.on_frame_acked(now, frame);
+                self.on_frame_acked(now, frame, here);
             }
         }
         for packet in outcome.lost.drain(..) {
@@ -33,9 +34,10 @@ impl Connection {
                     self.bbr.set_packet_size(self.pmtu.current());
                 }
             }
+            let here = packet.sent_at >= self.path_began;
             for frame in packet.frames {
                 match frame {
-                    SentFrame::MtuProbe(size) => self.pmtu.on_probe_lost(now, size),
+                    SentFrame::MtuProbe(size) if here => self.pmtu.on_probe_lost(now, size),
                     frame => self.on_frame_lost(frame),
                 }
             }
@@ -74,11 +76,11 @@ impl Connection {
         outcome.clear();
     }
 
-    fn on_frame_acked(&mut self, now: Time, frame: SentFrame) {
+    fn on_frame_acked(&mut self, now: Time, frame: SentFrame, here: bool) {
         match frame {
             SentFrame::Crypto(range) => self.handshake.on_acked(range),
             SentFrame::Message(chunk) | SentFrame::Repeat(chunk) => self.outbox.on_acked(chunk),
-            SentFrame::MtuProbe(size) => {
+            SentFrame::MtuProbe(size) if here => {
                 self.pmtu.on_probe_acked(now, size);
                 self.bbr.set_packet_size(self.pmtu.current());
             }
@@ -89,6 +91,7 @@ impl Connection {
             | SentFrame::NewConnectionId(_)
             | SentFrame::RetireConnectionId(_)
             | SentFrame::Token
+            | SentFrame::MtuProbe(_)
             | SentFrame::PathResponse => {}
         }
     }

@@ -113,11 +113,13 @@ impl Connection {
             peer: None,
             confirmed: false,
             heard: false,
+            version_refused: false,
             retried: false,
             visit_token: None,
             ids: Ids::new(side, id),
             paths,
             pmtu: Pmtu::new(config.max_udp_payload),
+            path_began: now,
             ecn_works: true,
             receipts,
             recovery: Recovery::new(config.initial_rtt),
@@ -146,7 +148,7 @@ impl Connection {
     /// What TLS brought about.
     pub(super) fn on_progress(&mut self, now: Time, progress: Progress) -> Result<(), TransportError> {
         if let Some(params) = self.handshake.peer_params()
-            && (progress.handshake || progress.application || progress.complete)
+            && (progress.application || progress.complete)
         {
             let params = params?;
             if params.connection_id != self.ids.first() {

@@ -6,7 +6,7 @@ use crate::{
     connection::{Connection, closing::State},
     endpoint::{EndpointEvent, ToEndpoint},
     time::Time,
-    types::{Side, Space},
+    types::{Level, Space},
 };
 
 /// A connection whose handshake takes longer is given up.
@@ -35,6 +35,10 @@ impl Timers {
         }
     }
 
+    pub(super) fn restart_handshake(&mut self, now: Time) {
+        self.handshake = Some(now + HANDSHAKE_TIMEOUT);
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -51,6 +55,7 @@ impl Connection {
             return self.timers.close;
         }
         let timers = &self.timers;
+        let may_send = self.sendable() > 0;
         let own = [
             timers.idle,
             timers.handshake,
@@ -58,16 +63,17 @@ impl Connection {
             timers.pacing,
             self.recovery.timeout(),
         ];
-        let parts = [
+        // What only leads to a packet waits for as long as none may be sent.
+        let sending = [
             self.receipts[Space::Application as usize]
                 .due()
-                .filter(|_| self.confirmed || self.side == Side::Client),
+                .filter(|_| self.keys.can_seal(Level::Application)),
             self.protection.due(),
-            self.pmtu.next_probe().filter(|_| self.confirmed),
-            self.paths.due(),
-            self.ids.next_retirement(),
+            self.pmtu.next_probe().filter(|_| self.may_probe_pmtu()),
         ];
-        own.into_iter().chain(parts).flatten().min()
+        let parts = [self.paths.due(), self.ids.next_retirement()];
+        let sending = sending.into_iter().filter(|_| may_send);
+        own.into_iter().chain(parts).chain(sending).flatten().min()
     }
 
     /// The timer that [`Self::timeout`] named has expired. Harmless when called too early.

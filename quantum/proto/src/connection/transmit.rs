@@ -21,6 +21,8 @@ use crate::{
 
 /// Datagrams by which interactive packets may exceed the congestion window.
 const URGENT_EXCESS: u64 = 8;
+/// A shorter datagram is of little use.
+const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + 64;
 /// Less room than this is not worth a MESSAGE frame.
 const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
 /// Random packet numbers are skipped about once in so many packets.
@@ -89,6 +91,25 @@ impl Connection {
         }
     }
 
+    /// Bytes that a datagram may have now: what an unproven address may still be sent, if that is enough to be of use.
+    pub(super) fn sendable(&self) -> usize {
+        let least = if self.confirmed {
+            LEAST_DATAGRAM
+        } else {
+            usize::from(Pmtu::BASE)
+        };
+        let allowance = self.paths.current().allowance();
+        if allowance < least {
+            0
+        } else {
+            allowance.min(self.datagram_limit())
+        }
+    }
+
+    pub(super) fn may_probe_pmtu(&self) -> bool {
+        self.confirmed && self.paths.current().is_validated()
+    }
+
     fn on_datagram_sent(&mut self, bytes: usize) {
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += bytes as u64;
@@ -97,10 +118,12 @@ impl Connection {
 
     /// One datagram; `false`: nothing to send.
     fn build_datagram(&mut self, now: Time, limit: usize, out: &mut Vec<u8>) -> Result<bool, TransportError> {
-        if self.paths.current().allowance() < limit {
-            self.recovery.set_blocked(true);
+        let sendable = self.sendable();
+        self.recovery.set_blocked(sendable == 0);
+        if sendable == 0 {
             return Ok(false);
         }
+        let limit = limit.min(sendable);
         if self.confirmed {
             return self.build_application(now, limit, Level::Application, out);
         }
@@ -254,6 +277,8 @@ impl Connection {
         if !(ack_due || probe || control || messages || datagrams || parity.is_some() || !repeats.is_empty()) {
             return Ok(false);
         }
+        // Perhaps what is missing was too large for the path.
+        let limit = if probe { limit.min(usize::from(Pmtu::BASE)) } else { limit };
         let ack = (!early)
             .then(|| self.receipts[Space::Application as usize].acknowledgement())
             .flatten();
@@ -545,7 +570,7 @@ impl Connection {
                 });
             }
             None => {
-                if !self.paths.current().is_validated() {
+                if !self.may_probe_pmtu() {
                     return None;
                 }
                 let size = self.pmtu.probe(now)?;

@@ -123,7 +123,9 @@ impl Seen {
 pub(crate) struct App {
     seed: u64,
     side: Side,
+    /// Each with whether it waits for room.
     sources: Vec<(Source, bool)>,
+    turn: usize,
     early: Vec<Kind>,
     echoes: bool,
     /// Takes messages that have arrived.
@@ -151,6 +153,7 @@ impl App {
             seed,
             side,
             sources: Vec::new(),
+            turn: 0,
             early: Vec::new(),
             echoes: false,
             reads: true,
@@ -319,41 +322,49 @@ impl App {
         }
     }
 
-    /// Sends what is due; returns when the next message is.
+    /// Sends what is due; returns when the next message is. Each source says one thing in its turn, so that none starves the others
+    /// when there is little room.
     fn send(&mut self, now: Time, connected: Time, conn: &mut Connection) -> Option<Time> {
-        let mut wake: Option<Time> = None;
-        for index in 0..self.sources.len() {
-            while let (source, false) = &self.sources[index] {
-                let Some(job) = source.peek(now.since(connected)) else {
-                    break;
-                };
-                let due = connected + job.at;
-                if due > now {
-                    wake = Some(wake.map_or(due, |wake| wake.min(due)));
-                    break;
-                }
-                let kind = job.kind;
-                let data = self.body(kind.channel, kind.delivery, self.number(kind), kind.len);
-                match conn.send(kind.channel, kind.delivery, kind.priority, data) {
-                    Ok(()) => {
-                        self.record(due, kind);
-                        self.sources[index].0.advance();
-                    }
-                    Err(SendError::Blocked) => {
-                        self.blocked += 1;
-                        self.sources[index].1 = true;
-                    }
-                    Err(SendError::Closed) => return None,
-                    Err(error) => {
-                        self.faults.push(format!("{kind:?} was refused: {error}"));
-                        self.sources[index].0.advance();
-                    }
-                }
+        let mut said = true;
+        while std::mem::take(&mut said) {
+            for n in 0..self.sources.len() {
+                let index = (n + self.turn) % self.sources.len();
+                said |= self.say(now, connected, conn, index);
             }
+            self.turn += 1;
         }
         self.sources
             .retain(|(source, _)| !matches!(source, Source::Jobs(jobs) if jobs.is_empty()));
-        wake
+        let waiting = self.sources.iter().filter(|(_, blocked)| !blocked);
+        waiting
+            .filter_map(|(source, _)| source.peek(now.since(connected)))
+            .map(|job| connected + job.at)
+            .min()
+    }
+
+    /// Sends one message of a source, if one is due and taken.
+    fn say(&mut self, now: Time, connected: Time, conn: &mut Connection, index: usize) -> bool {
+        let (source, false) = &self.sources[index] else {
+            return false;
+        };
+        let Some(Job { at, kind }) = source
+            .peek(now.since(connected))
+            .filter(|job| connected + job.at <= now)
+        else {
+            return false;
+        };
+        let data = self.body(kind.channel, kind.delivery, self.number(kind), kind.len);
+        match conn.send(kind.channel, kind.delivery, kind.priority, data) {
+            Ok(()) => self.record(connected + at, kind),
+            Err(error @ (SendError::Blocked | SendError::Closed)) => {
+                self.blocked += u64::from(error == SendError::Blocked);
+                self.sources[index].1 = true;
+                return false;
+            }
+            Err(error) => self.faults.push(format!("{kind:?} was refused: {error}")),
+        }
+        self.sources[index].0.advance();
+        true
     }
 
     fn number(&self, kind: Kind) -> u64 {

@@ -129,10 +129,12 @@ fn noise_from_anywhere_is_ignored() {
         Box::new(move |_, datagram| {
             let mut bytes = vec![0; rng.random_range(0..1400)];
             rng.fill(&mut bytes[..]);
-            if rng.random_bool(0.5) && bytes.len() > 22 {
-                // With the right magic, version and connection id.
-                bytes[..22].copy_from_slice(&datagram.bytes[..22]);
-                bytes[5] = rng.random();
+            if rng.random_bool(0.5) && bytes.len() > wire::HEADER {
+                // With the right magic, version, connection id and length.
+                let len = (bytes.len() - wire::HEADER) as u16;
+                bytes[..5].copy_from_slice(&datagram.bytes[..5]);
+                bytes[6..22].copy_from_slice(&datagram.bytes[6..22]);
+                bytes[30..32].copy_from_slice(&len.to_be_bytes());
             }
             let from = if rng.random_bool(0.5) { VICTIM } else { datagram.from };
             Verdict::and(

@@ -160,7 +160,7 @@ fn any_datagram_of_the_handshake_may_be_lost() {
                 return Verdict::PASS;
             }
             count += 1;
-            let dropped = count - 1 == lost || (both && count - 2 == lost);
+            let dropped = count == lost + 1 || (both && count == lost + 2);
             Verdict {
                 pass: !dropped,
                 ..Verdict::PASS

@@ -44,7 +44,7 @@ fn a_graceful_end_delivers_everything() {
         let mut pair = Setup::new(seed, link)
             .client(|app| app.bulk(Kind::BULK, MS * 300).rate(Kind::RT, 100, MS * 300).finishing())
             .start();
-        pair.run_until(SECOND * 30, "both ends are gone", all_gone);
+        pair.run_until(SECOND * 60, "both ends are gone", all_gone);
         pair.expect_complete();
         assert!(pair.server().received.len() >= 30);
         assert!(is_graceful(&closed(pair.client())), "{}", pair.summary());
@@ -123,7 +123,7 @@ fn silence_ends_a_connection_on_time() {
     pair.run_to_end(SECOND);
     pair.run_for(SECOND * 11);
     assert!(closed(pair.client()).is_none() && closed(pair.server()).is_none());
-    pair.run_for(SECOND * 2);
+    pair.run_for(SECOND * 4);
     // The smaller of both sides' timeouts holds for both.
     assert_eq!(closed(pair.client()), Some(ConnectionError::TimedOut));
     assert_eq!(closed(pair.server()), Some(ConnectionError::TimedOut));

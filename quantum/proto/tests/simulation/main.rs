@@ -14,8 +14,7 @@
 //! Everything is drawn from one seed. A failure names it; `SIM_SEED=n` runs that seed alone. The keys of TLS come from the system,
 //! so ciphertext differs from run to run; sizes, times and clear headers do not, which `determinism` proves.
 
-// All of this is test code: clippy sees only what stands in `#[test]` functions as such.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod app;
 mod body;

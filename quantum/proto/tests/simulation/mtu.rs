@@ -24,11 +24,14 @@ fn the_largest_size_is_found() {
         let found = usize::from(pair.client_stats().mtu);
         assert!(found <= mtu.min(1452), "{found} on {mtu}");
         assert!(found + 20 >= mtu.min(1452), "{found} on {mtu}");
-        assert!(
-            pair.client_stats().packets_lost <= 30,
-            "probes count as losses: {:?}",
-            pair.client_stats()
-        );
+        // A lost probe is no sign of congestion.
+        let bulk = pair
+            .server()
+            .received
+            .iter()
+            .filter(|record| record.channel == Kind::BULK.channel)
+            .count();
+        assert!(bulk * Kind::BULK.len * 8 >= 40_000_000, "{bulk} messages on {mtu}");
     }
 }
 
