@@ -21,8 +21,8 @@ use crate::{
 
 /// Datagrams by which interactive packets may exceed the congestion window.
 const URGENT_EXCESS: u64 = 8;
-/// A shorter datagram is of little use.
-const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + 64;
+/// A shorter datagram may not have room for an acknowledgement and a little more.
+const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64;
 /// Less room than this is not worth a MESSAGE frame.
 const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
 /// Random packet numbers are skipped about once in so many packets.
