@@ -9,6 +9,7 @@ use crate::{
     connection::{Connection, Event},
     path::Path,
     pmtu::Pmtu,
+    recovery::Recovery,
     time::Time,
     types::Side,
 };
@@ -80,7 +81,10 @@ impl Connection {
             }
         }
         if !self.paths.current.is_validated() {
-            let patience = self.linger();
+            // RFC 9000 section 8.2.4: the new path may be slower than the old one.
+            let patience = self
+                .linger()
+                .max(3 * Recovery::new(self.config.initial_rtt).probe_timeout(self.config.max_ack_delay));
             self.paths.current.challenge(challenge, now, now + patience);
         }
         if !only_port {

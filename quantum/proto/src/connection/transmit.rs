@@ -278,7 +278,11 @@ impl Connection {
             return Ok(false);
         }
         // Perhaps what is missing was too large for the path.
-        let limit = if probe { limit.min(usize::from(Pmtu::BASE)) } else { limit };
+        let limit = if probe {
+            limit.min(usize::from(Pmtu::BASE))
+        } else {
+            limit
+        };
         let ack = (!early)
             .then(|| self.receipts[Space::Application as usize].acknowledgement())
             .flatten();
