@@ -19,7 +19,7 @@ use crate::{
     types::{Ecn, Level, Priority, Side, Space},
 };
 
-/// Datagrams by which interactive packets may exceed the congestion window.
+/// Datagrams that interactive packets may have in flight however small the congestion window is.
 const URGENT_EXCESS: u64 = 8;
 /// A shorter datagram may not have room for an acknowledgement and a little more.
 const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64;
@@ -225,11 +225,13 @@ impl Connection {
     /// What window and pacer allow.
     fn permit(&mut self, now: Time, limit: usize) -> Permit {
         let (in_flight, window) = (self.recovery.bytes_in_flight(), self.bbr.window());
-        if in_flight >= window + URGENT_EXCESS * limit as u64 {
-            return Permit::Control;
-        }
         if in_flight + limit as u64 > window {
-            return Permit::Messages(Priority::Interactive);
+            // What others have in flight does not hold an interactive message back, not even when the window has just shrunk.
+            let excess = (window / 2).max(URGENT_EXCESS * limit as u64);
+            return match self.recovery.interactive_in_flight() < excess {
+                true => Permit::Messages(Priority::Interactive),
+                false => Permit::Control,
+            };
         }
         let release = self.pacer.release(now, self.bbr.pacing_rate(), self.bbr.send_quantum());
         match release {

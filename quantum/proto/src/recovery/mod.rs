@@ -319,6 +319,11 @@ impl Recovery {
         self.spaces.iter().map(|space| space.sent.bytes()).sum()
     }
 
+    /// Those of interactive packets among [`Self::bytes_in_flight`].
+    pub(crate) fn interactive_in_flight(&self) -> u64 {
+        self.space(Space::Application).sent.interactive()
+    }
+
     pub(crate) fn rtt(&self) -> &Rtt {
         &self.rtt
     }

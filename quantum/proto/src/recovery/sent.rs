@@ -45,6 +45,8 @@ pub(super) struct Sent {
     undecided: u64,
     in_flight: usize,
     bytes: u64,
+    /// Those of interactive packets among them.
+    interactive: u64,
 }
 
 impl Sent {
@@ -58,6 +60,23 @@ impl Sent {
         self.bytes
     }
 
+    /// Bytes of interactive packets in flight.
+    pub(super) fn interactive(&self) -> u64 {
+        self.interactive
+    }
+
+    fn add(&mut self, packet: &SentPacket) {
+        self.in_flight += 1;
+        self.bytes += u64::from(packet.size);
+        self.interactive += interactive(packet);
+    }
+
+    fn subtract(&mut self, packet: &SentPacket) {
+        self.in_flight -= 1;
+        self.bytes -= u64::from(packet.size);
+        self.interactive -= interactive(packet);
+    }
+
     /// The smallest number that may still be acknowledged, as of the last [`Self::forget`].
     pub(super) fn first(&self) -> Option<PacketNumber> {
         self.slots.front().map(Slot::number)
@@ -65,8 +84,7 @@ impl Sent {
 
     /// The packet's number is above all before it.
     pub(super) fn push(&mut self, packet: SentPacket) {
-        self.in_flight += 1;
-        self.bytes += u64::from(packet.size);
+        self.add(&packet);
         self.slots.push_back(Slot::InFlight(packet));
     }
 
@@ -86,8 +104,7 @@ impl Sent {
                 },
             ) {
                 Slot::InFlight(packet) => {
-                    self.in_flight -= 1;
-                    self.bytes -= u64::from(packet.size);
+                    self.subtract(&packet);
                     each(packet, false);
                 }
                 Slot::Lost { packet, .. } => each(packet, true),
@@ -110,8 +127,7 @@ impl Sent {
     /// Declares [`Self::oldest`] lost; it is remembered until `forget_at`.
     pub(super) fn lose_oldest(&mut self, forget_at: Time) -> Option<SentPacket> {
         let packet = self.oldest()?.clone();
-        self.in_flight -= 1;
-        self.bytes -= u64::from(packet.size);
+        self.subtract(&packet);
         let index = self.index(self.undecided);
         self.slots[index] = Slot::Lost {
             packet: packet.clone(),
@@ -152,6 +168,7 @@ impl Sent {
         }
         self.in_flight = 0;
         self.bytes = 0;
+        self.interactive = 0;
         // Only what is settled.
         self.forget(Time::ZERO);
         taken
@@ -221,6 +238,10 @@ impl Sent {
         }
         self.base + low as u64
     }
+}
+
+fn interactive(packet: &SentPacket) -> u64 {
+    if packet.interactive { u64::from(packet.size) } else { 0 }
 }
 
 #[cfg(test)]
