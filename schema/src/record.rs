@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! frame   0  magic "AFLG"            36  count of entries        u32
-//!         4  format version = 1  u8  40  length of the body      u32
+//!         4  format version = 2  u8  40  length of the body      u32
 //!         5  kind                u8  44  chain before the frame  32 bytes
 //!         6  partition          u16  76  chain after the frame   32 bytes
 //!         8  generation         u32 108  CRC32C of bytes 0..108 and of the body
@@ -21,10 +21,11 @@
 //!         8  op id            32 bytes
 //! ```
 //!
-//! **The chain.** An entry's chain value is `BLAKE3(c ‖ partition ‖ epoch ‖ offset ‖ commit time ‖ entry)`, where `c` is
-//! the value of the entry before it (32 zero bytes before the first) and `entry` is its bytes as above. It stands for the
-//! whole history up to that entry: two replicas with equal values at an offset hold the same log. Generations are not
-//! part of it, so that moving a log into a new stream changes no value.
+//! **The chain.** An entry's chain value is `BLAKE3(c ‖ partition ‖ epoch ‖ offset ‖ commit time ‖ BLAKE3(entry))`, where
+//! `c` is the value of the entry before it (32 zero bytes before the first) and `entry` is its bytes as above. It stands for
+//! the whole history up to that entry: two replicas with equal values at an offset hold the same log. Generations are not
+//! part of it, so that moving a log into a new stream changes no value. The entry goes in by its digest, so that it is hashed
+//! by whoever submits it and not by the one writer, and so that a link can be proved without showing the entry.
 
 mod entry;
 mod frame;
@@ -35,7 +36,7 @@ pub use frame::{Frame, FrameBuilder, FrameHeader, FrameKind};
 use crate::{id::ChainHash, limits};
 
 /// The format version this code writes, and the only one it reads.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 
 /// Bytes of a frame before its body.
 pub const FRAME_HEADER_BYTES: usize = 112;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     partition::{Appended, Effect, Partition, Quorum},
-    storage::{Snapshot, Storage},
+    storage::{Operation, Snapshot, Storage},
     tail::{PartitionState, Tail},
 };
 
@@ -62,6 +62,14 @@ pub fn document_in(partition: u16, n: u8) -> DocumentId {
         .unwrap_or_else(|| panic!("no document for partition {partition}"))
 }
 
+fn operation(document: &DocumentId, op: OpId) -> Operation<'_> {
+    Operation {
+        partition: document.partition(4),
+        document,
+        op,
+    }
+}
+
 /// A leader of one partition over a store, as simple as can be.
 pub struct Writer<'a, S> {
     store: &'a S,
@@ -86,9 +94,11 @@ impl<'a, S: Storage> Writer<'a, S> {
     /// # Panics
     /// When the store fails.
     pub fn append(&mut self, entries: &[EncodedEntry]) -> Appended {
-        let ops: Vec<OpId> = entries.iter().map(EncodedEntry::op_id).collect();
-        let document = entries[0].document();
-        let known = ok(self.store.lookup(document.partition(4), document, &ops));
+        let operations: Vec<_> = entries
+            .iter()
+            .map(|entry| operation(entry.document(), entry.op_id()))
+            .collect();
+        let known = ok(self.store.lookup(&operations));
         let mut effects = Vec::new();
         self.core.submit(1_000, 0, entries, &known, &mut effects);
         self.core.seal(&mut effects);
@@ -210,8 +220,17 @@ fn operations_are_found_again_by_document<S: Storage>(store: &S) {
         [Offset(4)],
         "the same operation in another document is another one"
     );
-    let ops = [entry(&one, 9, b"").op_id(), entry(&one, 55, b"").op_id()];
-    assert_eq!(ok(store.lookup(PartitionId(1), &one, &ops)), [Some(Offset(3)), None]);
+    let known = entry(&one, 9, b"").op_id();
+    let operations = [
+        operation(&two, known),
+        operation(&one, known),
+        operation(&one, entry(&one, 55, b"").op_id()),
+        operation(&two, entry(&two, 7, b"").op_id()),
+    ];
+    assert_eq!(
+        ok(store.lookup(&operations)),
+        [None, Some(Offset(3)), None, Some(Offset(4))]
+    );
 }
 
 fn documents_are_listed_once_and_in_pages<S: Storage>(store: &S) {

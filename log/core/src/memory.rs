@@ -11,7 +11,7 @@ use aetherflow_schema::{
 };
 
 use crate::{
-    storage::{Snapshot, Storage, StorageError, Verified},
+    storage::{Operation, Snapshot, Storage, StorageError, Verified},
     tail::{PartitionState, Tail},
 };
 
@@ -64,11 +64,11 @@ impl Storage for MemoryStorage {
         PartitionState::Sound(self.lock().tails.get(&partition).copied().unwrap_or_default())
     }
 
-    fn lookup(&self, _: PartitionId, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
+    fn lookup(&self, operations: &[Operation<'_>]) -> Result<Vec<Option<Offset>>, StorageError> {
         let contents = self.lock();
-        Ok(ops
+        Ok(operations
             .iter()
-            .map(|op| contents.ops.get(&(document.clone(), *op)).copied())
+            .map(|wanted| contents.ops.get(&(wanted.document.clone(), wanted.op)).copied())
             .collect())
     }
 

@@ -38,6 +38,17 @@ pub struct Snapshot {
     pub document: Bytes,
 }
 
+/// An operation to look for.
+#[derive(Debug, Clone, Copy)]
+pub struct Operation<'a> {
+    /// The partition of its document.
+    pub partition: PartitionId,
+    /// The document it belongs to.
+    pub document: &'a DocumentId,
+    /// Its identity in that document.
+    pub op: OpId,
+}
+
 /// What a full check of the log found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
@@ -68,13 +79,8 @@ pub trait Storage: Send + Sync + 'static {
     /// The state in which a partition was found at opening (or at the last [`resume`](Self::resume)).
     fn state(&self, partition: PartitionId) -> PartitionState;
 
-    /// The offsets at which these operations of a document, which belongs to this partition, already stand in the log.
-    fn lookup(
-        &self,
-        partition: PartitionId,
-        document: &DocumentId,
-        ops: &[OpId],
-    ) -> Result<Vec<Option<Offset>>, StorageError>;
+    /// For each operation, in order, the offset at which it already stands in the log.
+    fn lookup(&self, operations: &[Operation<'_>]) -> Result<Vec<Option<Offset>>, StorageError>;
 
     /// Writes frames (of any partitions, each continuing its partition's tail) in one atomic, durable batch.
     fn write(&self, frames: &[Frame]) -> Result<(), StorageError>;

@@ -12,7 +12,7 @@ use std::{
 
 use aetherflow_log_core::{
     AppendError, Appended, Damage, PartitionState, Storage, StorageError, Tail,
-    storage::{Snapshot, Verified},
+    storage::{Operation, Snapshot, Verified},
 };
 use aetherflow_schema::{
     id::{DocumentId, Offset, OpId, PartitionId},
@@ -216,7 +216,16 @@ impl LogHandle {
 
     /// Where operations of a document stand. Blocks on the disk.
     pub fn lookup(&self, document: &DocumentId, ops: &[OpId]) -> Result<Vec<Option<Offset>>, StorageError> {
-        self.0.storage.lookup(self.partition_of(document), document, ops)
+        let partition = self.partition_of(document);
+        let operations: Vec<_> = ops
+            .iter()
+            .map(|op| Operation {
+                partition,
+                document,
+                op: *op,
+            })
+            .collect();
+        self.0.storage.lookup(&operations)
     }
 
     /// Documents that exist, in pages. Blocks on the disk.

@@ -1,6 +1,7 @@
 //! What waits for the writer. Appenders reserve room first and wait for it; the writer takes everything at once.
 
 use std::{
+    mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use aetherflow_log_core::StorageError;
 use aetherflow_schema::{id::PartitionId, record::EncodedEntry};
 use tokio::sync::oneshot;
 
-use crate::completions::Ticket;
+use crate::{completions::Ticket, disk::Written};
 
 /// One append on its way.
 pub(crate) struct Request {
@@ -20,18 +21,29 @@ pub(crate) struct Request {
     pub(crate) ticket: Ticket,
 }
 
+/// Appends that must have come before the writer looks at them while a group is being written: waking it for each would
+/// cost more than placing does.
+const WHILE_WRITING: usize = 64;
+
 /// What the writer finds when it looks.
-pub(crate) enum Work {
-    Appends(Vec<Request>),
-    Resume(oneshot::Sender<Result<(), StorageError>>),
-    Stop,
+pub(crate) struct Round {
+    /// The group that was being written has ended.
+    pub(crate) written: Option<Written>,
+    pub(crate) appends: Vec<Request>,
+    /// Only when nothing is queued or being written.
+    pub(crate) resume: Option<oneshot::Sender<Result<(), StorageError>>>,
+    /// This is the last round: nothing is queued or being written.
+    pub(crate) stop: bool,
 }
 
 #[derive(Default)]
 struct Waiting {
+    written: Option<Written>,
     appends: Vec<Request>,
     resume: Option<oneshot::Sender<Result<(), StorageError>>>,
     stopping: bool,
+    /// The writer sleeps, until there are so many appends at least. Nobody calls the kernel to wake it sooner, or twice.
+    asleep_until: Option<usize>,
 }
 
 /// See the [module](self).
@@ -49,35 +61,56 @@ impl Queue {
             return Err(request);
         }
         waiting.appends.push(request);
-        drop(waiting);
-        self.something.notify_one();
+        if waiting
+            .asleep_until
+            .is_some_and(|enough| waiting.appends.len() >= enough)
+        {
+            self.wake(waiting);
+        }
         Ok(())
     }
 
+    pub(crate) fn written(&self, written: Written) {
+        let mut waiting = self.lock();
+        waiting.written = Some(written);
+        self.wake(waiting);
+    }
+
     pub(crate) fn resume(&self, answer: oneshot::Sender<Result<(), StorageError>>) {
-        self.lock().resume = Some(answer);
-        self.something.notify_one();
+        let mut waiting = self.lock();
+        waiting.resume = Some(answer);
+        self.wake(waiting);
     }
 
     /// The writer ends once it has written what is queued now.
     pub(crate) fn stop(&self) {
-        self.lock().stopping = true;
+        let mut waiting = self.lock();
+        waiting.stopping = true;
+        self.wake(waiting);
+    }
+
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        waiting.asleep_until = None;
+        drop(waiting);
         self.something.notify_one();
     }
 
-    /// Waits for something to do.
-    pub(crate) fn take(&self) -> Work {
+    /// Waits for something to do, while a group is being written or not.
+    pub(crate) fn take(&self, writing: bool) -> Round {
+        let enough = if writing { WHILE_WRITING } else { 1 };
         let mut waiting = self.lock();
         loop {
-            if !waiting.appends.is_empty() {
-                return Work::Appends(std::mem::take(&mut waiting.appends));
+            let calm = !writing && waiting.appends.is_empty();
+            let asked = calm && (waiting.stopping || waiting.resume.is_some());
+            if asked || waiting.written.is_some() || waiting.appends.len() >= enough {
+                return Round {
+                    written: waiting.written.take(),
+                    resume: waiting.resume.take_if(|_| calm),
+                    stop: waiting.stopping && calm,
+                    appends: mem::take(&mut waiting.appends),
+                };
             }
-            if let Some(answer) = waiting.resume.take() {
-                return Work::Resume(answer);
-            }
-            if waiting.stopping {
-                return Work::Stop;
-            }
+            waiting.asleep_until = Some(enough);
             waiting = self.something.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }

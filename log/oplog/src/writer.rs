@@ -1,7 +1,12 @@
-//! The one thread that writes: group commit over all partitions of a store.
+//! The thread that places and answers: group commit over all partitions of a store.
+//!
+//! Small groups it writes itself, so that a lone append meets no other thread. A large one it hands to the [`disk`] thread,
+//! and goes on placing what comes meanwhile; the frames that fill up then are the next group.
+//!
+//! [`disk`]: crate::disk
 
 use std::{
-    io,
+    io, mem,
     sync::Arc,
     thread,
     time::{SystemTime, UNIX_EPOCH},
@@ -9,17 +14,23 @@ use std::{
 
 use aetherflow_log_core::{
     AppendError, Appended, Effect, Partition, PartitionState, Storage, StorageError, partition::Quorum,
+    storage::Operation,
 };
 use aetherflow_schema::{
-    id::{Offset, OpId, PartitionId},
-    record::{EncodedEntry, Frame},
+    id::{Offset, PartitionId},
+    record::Frame,
 };
 use tokio::sync::watch;
 
 use crate::{
     completions::{Completions, Ticket},
-    queue::{Queue, Request, Signal, Work},
+    disk::{self, Disk, Written},
+    queue::{Queue, Request, Round, Signal},
 };
+
+/// Entries up to which a group is written here. Handing it over costs two thread switches, and is worth it when placing the
+/// next group takes longer than that.
+const INLINE_ENTRIES: usize = 32;
 
 pub(crate) struct Writer {
     pub(crate) storage: Arc<dyn Storage>,
@@ -36,25 +47,31 @@ const EMBEDDED: Quorum = Quorum { needed: 1 };
 
 impl Writer {
     pub(crate) fn start(self) -> io::Result<thread::JoinHandle<()>> {
+        let disk = Disk::start(self.storage.clone(), self.queue.clone())?;
         thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || Cores::new(self).run())
+            .spawn(move || Cores::new(self, disk).run())
     }
 }
 
 struct Cores {
     writer: Writer,
+    disk: Disk,
     partitions: Vec<Partition<Ticket>>,
     effects: Vec<Effect<Ticket>>,
+    /// Sequenced, to be stored.
+    frames: Vec<Frame>,
     completed: Vec<(Ticket, Result<Appended, AppendError>)>,
 }
 
 impl Cores {
-    fn new(writer: Writer) -> Self {
+    fn new(writer: Writer, disk: Disk) -> Self {
         let mut cores = Self {
             writer,
+            disk,
             partitions: Vec::new(),
             effects: Vec::new(),
+            frames: Vec::new(),
             completed: Vec::new(),
         };
         cores.lead_all();
@@ -81,108 +98,142 @@ impl Cores {
 
     fn run(mut self) {
         loop {
-            match self.writer.queue.take() {
-                Work::Appends(requests) => self.write_group(requests),
-                Work::Resume(answer) => {
-                    let result = self.writer.storage.resume();
-                    if result.is_ok() {
-                        self.lead_all();
-                    }
-                    let _ = answer.send(result);
+            let Round {
+                written,
+                appends,
+                resume,
+                stop,
+            } = self.writer.queue.take(self.disk.is_busy());
+            if let Some(written) = written {
+                self.disk.done();
+                self.settle(written);
+            }
+            self.place(appends);
+            if !self.disk.is_busy() {
+                self.write();
+            }
+            if let Some(answer) = resume {
+                let result = self.writer.storage.resume();
+                if result.is_ok() {
+                    self.lead_all();
                 }
-                Work::Stop => return self.writer.completions.end(),
+                let _ = answer.send(result);
+            }
+            if stop {
+                return self.writer.completions.end();
             }
         }
     }
 
-    fn write_group(&mut self, requests: Vec<Request>) {
-        let now_us = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as u64);
-        for request in requests {
-            self.place(now_us, request);
-        }
+    /// Writes all that is placed, or has it written.
+    fn write(&mut self) {
         for partition in &mut self.partitions {
             partition.seal(&mut self.effects);
         }
-        let mut frames = Vec::new();
-        // Each round carries out what the round before asked for, in order.
-        while !self.effects.is_empty() {
-            for effect in std::mem::take(&mut self.effects) {
-                self.carry_out(effect, &mut frames);
-            }
-            if !frames.is_empty() && self.effects.is_empty() {
-                self.store(std::mem::take(&mut frames));
-            }
-        }
-        self.writer.completions.add(&mut self.completed);
-    }
-
-    fn place(&mut self, now_us: u64, request: Request) {
-        let Request {
-            partition,
-            entries,
-            ticket,
-        } = request;
-        let ops: Vec<OpId> = entries.iter().map(EncodedEntry::op_id).collect();
-        match self.writer.storage.lookup(partition, entries[0].document(), &ops) {
-            Ok(known) => {
-                let partition = &mut self.partitions[usize::from(partition.0)];
-                partition.submit(now_us, ticket, &entries, &known, &mut self.effects);
-            }
-            Err(error) => self.completed.push((ticket, Err(refusal(error)))),
+        self.carry_out();
+        let frames = mem::take(&mut self.frames);
+        let entries: usize = frames.iter().map(|frame| frame.header().count as usize).sum();
+        if entries > INLINE_ENTRIES {
+            self.disk.write(frames);
+        } else if entries > 0 {
+            let written = disk::write(&*self.writer.storage, frames);
+            self.settle(written);
         }
     }
 
-    fn carry_out(&mut self, effect: Effect<Ticket>, frames: &mut Vec<Frame>) {
-        match effect {
-            // Embedded, there is nobody to agree with: a frame has its place at once.
-            Effect::Publish(frame) => {
-                let partition = usize::from(frame.header().partition.0);
-                self.partitions[partition].on_sequenced(&mut self.effects);
+    /// Lets the cores place a group, after one look-up of all of its operations. It is this thread that settles commits too, so
+    /// that an operation is in the store or in flight, and never just between the two.
+    fn place(&mut self, mut requests: Vec<Request>) {
+        let now_us = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros() as u64);
+        let known = loop {
+            if requests.is_empty() {
+                return self.carry_out();
             }
-            Effect::Store(frame) => frames.push(frame),
-            Effect::Committed(partition, offset) => {
-                self.writer.watermarks[usize::from(partition.0)].send_replace(offset);
-                self.writer.committed.raise();
-            }
-            Effect::Complete(ticket, result) => self.completed.push((ticket, result)),
-        }
-    }
-
-    fn store(&mut self, mut frames: Vec<Frame>) {
-        loop {
-            let error = match self.writer.storage.write(&frames) {
-                Ok(()) => break,
+            let error = match self.writer.storage.lookup(&operations(&requests)) {
+                Ok(known) => break known,
                 Err(error) => error,
             };
-            match &error {
-                // Only that partition is lost; the others' frames are still to be written.
-                StorageError::Quarantined(partition, _) => {
-                    let reason = error.to_string();
-                    self.partitions[usize::from(partition.0)].on_failure(&reason, &mut self.effects);
-                    frames.retain(|frame| frame.header().partition != *partition);
-                    if frames.is_empty() {
-                        return;
-                    }
-                }
-                StorageError::Failsafe(_) | StorageError::Unreadable(_) => {
-                    let reason = error.to_string();
-                    for partition in &mut self.partitions {
-                        partition.on_failure(&reason, &mut self.effects);
-                    }
-                    return;
+            // Only that partition is lost; the others' entries are still to be placed.
+            let refused = requests.extract_if(.., |request| match &error {
+                StorageError::Quarantined(partition, _) => request.partition == *partition,
+                StorageError::Failsafe(_) | StorageError::Unreadable(_) => true,
+            });
+            self.completed
+                .extend(refused.map(|request| (request.ticket, Err(refusal(&error)))));
+        };
+        let mut known = known.as_slice();
+        for request in requests {
+            let (of_request, rest) = known.split_at(request.entries.len());
+            known = rest;
+            self.partitions[usize::from(request.partition.0)].submit(
+                now_us,
+                request.ticket,
+                &request.entries,
+                of_request,
+                &mut self.effects,
+            );
+        }
+        self.carry_out();
+    }
+
+    /// Tells the cores what became of their frames.
+    fn settle(&mut self, Written { stored, failed }: Written) {
+        for (partition, offset) in stored {
+            self.partitions[usize::from(partition.0)].on_stored(offset, &mut self.effects);
+        }
+        for (lost, reason) in failed {
+            let is_lost = |partition| lost.is_none_or(|lost| lost == partition);
+            self.frames.retain(|frame| !is_lost(frame.header().partition));
+            for (partition, id) in self.partitions.iter_mut().zip((0..).map(PartitionId)) {
+                if is_lost(id) {
+                    partition.on_failure(&reason, &mut self.effects);
                 }
             }
         }
-        for frame in frames {
-            let header = frame.header();
-            self.partitions[usize::from(header.partition.0)].on_stored(header.last(), &mut self.effects);
+        self.carry_out();
+    }
+
+    /// Each round carries out what the round before asked for, in order.
+    fn carry_out(&mut self) {
+        while !self.effects.is_empty() {
+            for effect in mem::take(&mut self.effects) {
+                match effect {
+                    // Embedded, there is nobody to agree with: a frame has its place at once.
+                    Effect::Publish(frame) => {
+                        let partition = usize::from(frame.header().partition.0);
+                        self.partitions[partition].on_sequenced(&mut self.effects);
+                    }
+                    Effect::Store(frame) => self.frames.push(frame),
+                    Effect::Committed(partition, offset) => {
+                        self.writer.watermarks[usize::from(partition.0)].send_replace(offset);
+                        self.writer.committed.raise();
+                    }
+                    Effect::Complete(ticket, result) => self.completed.push((ticket, result)),
+                }
+            }
+        }
+        if !self.completed.is_empty() {
+            self.writer.completions.add(&mut self.completed);
         }
     }
 }
 
-fn refusal(error: StorageError) -> AppendError {
+fn operations(requests: &[Request]) -> Vec<Operation<'_>> {
+    requests
+        .iter()
+        .flat_map(|request| {
+            request.entries.iter().map(|entry| Operation {
+                partition: request.partition,
+                document: entry.document(),
+                op: entry.op_id(),
+            })
+        })
+        .collect()
+}
+
+fn refusal(error: &StorageError) -> AppendError {
     match error {
         StorageError::Failsafe(_) => AppendError::ReadOnly(error.to_string()),
         StorageError::Quarantined(..) => AppendError::Quarantined(error.to_string()),

@@ -158,3 +158,33 @@ async fn a_full_queue_refuses_instead_of_growing() {
         "what was accepted is there, all of it"
     );
 }
+
+/// Large groups are written by a thread of their own: what fails there reaches everyone who waits, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_large_group_is_reported_to_all_of_it() {
+    let storage = Arc::new(MemoryStorage::new(4));
+    let log = start(storage.clone());
+    let entries = |from: u64| {
+        let document = document_in(2, 1);
+        (from..from + 100)
+            .map(|n| entry(&document, n, b"x"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(log.append(entries(0)).await.unwrap().last(), Offset(100));
+    storage.fail_next_write("no space left on device");
+    let mut pending = Vec::new();
+    for group in 1..5 {
+        pending.push(log.submit(entries(group * 100)).await.unwrap());
+    }
+    for append in pending {
+        let error = append.await.unwrap_err();
+        assert!(
+            matches!(error, AppendError::Unknown(_) | AppendError::ReadOnly(_)),
+            "{error}"
+        );
+    }
+    log.resume().await.unwrap();
+    let again = log.append(entries(50)).await.unwrap();
+    assert_eq!(again.offsets, (51..=150).map(Offset).collect::<Vec<_>>());
+    log.close();
+}

@@ -7,6 +7,7 @@
 //! | [`OP_ID`](Family::OpId) | partition, document, op id 32 bytes | offset u64 |
 //! | [`SNAPSHOT`](Family::Snapshot) | partition, document, offset u64 | see `snapshot` |
 //! | [`META`](Family::Meta) | a name | see `meta` |
+//! | both indexes | [`INDEXED`] | for each partition the offset u64 up to which the family is complete |
 //!
 //! A document in a key is its length (u8) and its bytes, so that no id is the beginning of another one. The op-id index
 //! holds the document too: a copied document shares changes, and so operation ids, with its original.
@@ -44,6 +45,9 @@ impl Family {
     }
 }
 
+/// The mark of an index. There are at most 65,535 partitions, so that none has this number; it sorts after all rows.
+pub const INDEXED: [u8; 2] = [0xff; 2];
+
 /// Key of a frame.
 pub fn entry(partition: PartitionId, base: Offset) -> [u8; 10] {
     let mut key = [0; 10];
@@ -55,10 +59,16 @@ pub fn entry(partition: PartitionId, base: Offset) -> [u8; 10] {
 /// What all keys of a document in a family begin with.
 pub fn document(partition: PartitionId, document: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(3 + document.len() + 32);
+    write_document(&mut key, partition, document);
+    key
+}
+
+/// The same, into a buffer that is used again and again.
+pub fn write_document(key: &mut Vec<u8>, partition: PartitionId, document: &[u8]) {
+    key.clear();
     key.extend_from_slice(&partition.0.to_be_bytes());
     key.push(document.len() as u8);
     key.extend_from_slice(document);
-    key
 }
 
 /// Key of a position of a document, in the families [`Family::ByDoc`] and [`Family::Snapshot`].
@@ -68,20 +78,50 @@ pub fn document_at(partition: PartitionId, id: &[u8], offset: Offset) -> Vec<u8>
     key
 }
 
-/// Writes the key of an operation of a document into a buffer that is used again and again.
-pub fn write_op_id(key: &mut Vec<u8>, partition: PartitionId, id: &[u8], op: OpId) {
-    key.clear();
-    key.extend_from_slice(&partition.0.to_be_bytes());
-    key.push(id.len() as u8);
-    key.extend_from_slice(id);
-    key.extend_from_slice(&op.0);
+/// Key of an operation of a document: a key of the document, and the id.
+#[derive(Debug, Clone)]
+pub struct OpKey(Vec<u8>);
+
+impl OpKey {
+    /// Its parts put together.
+    pub fn new(partition: PartitionId, id: &[u8], op: OpId) -> Self {
+        Self::of(&document(partition, id), op)
+    }
+
+    /// From what all keys of the document begin with.
+    pub fn of(document: &[u8], op: OpId) -> Self {
+        Self([document, &op.0].concat())
+    }
+
+    /// What all keys of the document begin with.
+    pub fn document(&self) -> &[u8] {
+        &self.0[..self.0.len() - 32]
+    }
+
+    /// The id.
+    pub fn op(&self) -> OpId {
+        let mut op = [0; 32];
+        op.copy_from_slice(&self.0[self.0.len() - 32..]);
+        OpId(op)
+    }
+}
+
+impl AsRef<[u8]> for OpKey {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The document in a key made by [`document`], or in anything that begins with one.
+pub fn document_of(key: &[u8]) -> Option<DocumentId> {
+    let length = usize::from(*key.get(2)?);
+    DocumentId::from_bytes(key.get(3..3 + length)?).ok()
 }
 
 /// The document and the offset in a key made by [`document_at`]; `None` for anything else.
 pub fn split_document_at(key: &[u8]) -> Option<(DocumentId, Offset)> {
-    let length = usize::from(*key.get(2)?);
-    let document = DocumentId::from_bytes(key.get(3..3 + length)?).ok()?;
-    let offset: [u8; 8] = key.get(3 + length..)?.try_into().ok()?;
+    let document = document_of(key)?;
+    let offset: [u8; 8] = key.get(3 + document.as_bytes().len()..)?.try_into().ok()?;
     Some((document, Offset(u64::from_be_bytes(offset))))
 }
 
@@ -102,6 +142,7 @@ mod tests {
             prop_assert_eq!(key(&a).cmp(&key(&b)), order(&a).cmp(&order(&b)));
             let (document, offset) = split_document_at(&key(&a)).unwrap();
             prop_assert_eq!((document.as_bytes(), offset.0), (a.1.as_slice(), a.2));
+            prop_assert!(a.0 == u16::MAX || key(&a).as_slice() < INDEXED.as_slice());
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     store::{OpenError, family},
 };
 
-const FORMAT: u32 = 1;
+/// 1 had index rows without marks, and chain values over whole entries.
+const FORMAT: u32 = 2;
 
 /// The store's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,10 @@ pub(crate) fn load_or_create(db: &DB, id: Uuid, partitions: u16) -> Result<Meta,
         return Ok(Meta { id, partitions });
     };
     let format = u32::from_be_bytes(format.try_into().map_err(|_| malformed("format"))?);
-    if format != FORMAT {
+    if format < FORMAT {
+        return Err(OpenError::OldFormat(format));
+    }
+    if format > FORMAT {
         return Err(OpenError::Format(format));
     }
     let id = read("id")?.and_then(|id| Uuid::from_slice(&id).ok());

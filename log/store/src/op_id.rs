@@ -1,48 +1,38 @@
 //! Which operations a document has, and where: the index that makes retries harmless.
 
-use aetherflow_schema::{
-    id::{DocumentId, Offset, OpId, PartitionId},
-    record::{Frame, RecordError},
-};
-use rocksdb::{DB, WriteBatch};
+use aetherflow_schema::id::Offset;
+use rocksdb::SstFileWriter;
 
 use crate::{
-    keys::{self, Family},
+    database::Database,
+    generation::Generation,
+    keys::{Family, OpKey},
     store::{ReadError, family},
 };
 
-pub(crate) fn put(db: &DB, batch: &mut WriteBatch, frame: &Frame) -> Result<(), RecordError> {
-    let header = frame.header();
-    let family = family(db, Family::OpId);
-    let mut key = Vec::new();
-    for (ids, offset) in frame.ids().zip(header.base.0..) {
-        let (document, op) = ids?;
-        keys::write_op_id(&mut key, header.partition, document, op);
-        batch.put_cf(family, &key, offset.to_be_bytes());
-    }
-    Ok(())
+/// Adds the rows of a generation to a table.
+pub(crate) fn write(table: &mut SstFileWriter<'_>, generation: &Generation) -> Result<(), rocksdb::Error> {
+    generation
+        .operations()
+        .try_for_each(|(document, op, offset)| table.put(OpKey::of(document, op), offset.0.to_be_bytes()))
 }
 
+/// Where operations stand. Memory first, then the tables: what moves meanwhile is found in one of them.
 pub(crate) fn lookup(
-    db: &DB,
-    partition: PartitionId,
-    document: &DocumentId,
-    ops: &[OpId],
+    Database { db, pending }: &Database,
+    operations: &[OpKey],
 ) -> Result<Vec<Option<Offset>>, ReadError> {
-    let family = family(db, Family::OpId);
-    let mut key = Vec::new();
-    ops.iter()
-        .map(|op| {
-            keys::write_op_id(&mut key, partition, document.as_bytes(), *op);
-            let found = db
-                .get_pinned_cf(family, &key)
-                .map_err(|error| ReadError::Failed(error.to_string()))?;
-            let Some(value) = found else { return Ok(None) };
-            let offset: [u8; 8] = value
-                .as_ref()
-                .try_into()
-                .map_err(|_| ReadError::Failed("a value of the op-id index is malformed".to_owned()))?;
-            Ok(Some(Offset(u64::from_be_bytes(offset))))
-        })
-        .collect()
+    let mut found = pending.lookup(operations);
+    let missing = || operations.iter().zip(&found).filter(|(_, found)| found.is_none());
+    let values = db.batched_multi_get_cf(family(db, Family::OpId), missing().map(|(key, _)| key), false);
+    let unknown = found.iter_mut().filter(|found| found.is_none());
+    for (found, value) in unknown.zip(values) {
+        let value = value.map_err(|error| ReadError::Failed(error.to_string()))?;
+        *found = match value.as_deref().map(<[u8; 8]>::try_from) {
+            None => None,
+            Some(Ok(offset)) => Some(Offset(u64::from_be_bytes(offset))),
+            Some(Err(_)) => return Err(ReadError::Failed("a value of the op-id index is malformed".to_owned())),
+        };
+    }
+    Ok(found)
 }

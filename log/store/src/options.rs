@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, MemtableFactory, Options,
-    SliceTransform, WriteOptions,
-};
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options};
 
-use crate::keys::Family;
+use crate::{keys::Family, pending::Full};
 
 const MIB: usize = 1 << 20;
 
@@ -20,6 +17,13 @@ pub struct StoreOptions {
     pub partitions: u16,
     /// Bytes of the block cache.
     pub cache_bytes: usize,
+    /// Index rows gather in memory until there are so many entries, which then become one table of each index; 114,688, which
+    /// is what a hash table of 131,072 slots holds. Three times as many may be in memory, at about 100 bytes each, and are
+    /// read again at the next opening, at about a microsecond each.
+    pub index_entries: usize,
+    /// Bytes of frames at which tables are made although there are fewer entries, so that large ones do not delay the next
+    /// opening; 64 MiB.
+    pub index_bytes: usize,
     /// `false` acknowledges writes before they are on disk, which loses them when the power fails. It exists so that the
     /// tests of durability can be shown to fail.
     pub fsync: bool,
@@ -32,15 +36,10 @@ impl StoreOptions {
             dir: dir.into(),
             partitions: 16,
             cache_bytes: 64 * MIB,
+            index_entries: 112 << 10,
+            index_bytes: 64 * MIB,
             fsync: true,
         }
-    }
-
-    pub(crate) fn write_options(&self) -> WriteOptions {
-        let mut options = WriteOptions::default();
-        // Not a later flush_wal: with that, readers see data before it is durable.
-        options.set_sync(self.fsync);
-        options
     }
 
     pub(crate) fn open_db(&self, path: &Path, recovery: DBRecoveryMode) -> Result<DB, rocksdb::Error> {
@@ -62,8 +61,20 @@ impl StoreOptions {
         options.set_allow_concurrent_memtable_write(false);
         options.set_enable_write_thread_adaptive_yield(false);
         let families =
-            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, Some(&cache))));
         DB::open_cf_descriptors(&options, path, families)
+    }
+
+    /// For tables that are made outside of the database.
+    pub(crate) fn table_options(&self, family: Family) -> Options {
+        family_options(family, None)
+    }
+
+    pub(crate) fn full(&self) -> Full {
+        Full {
+            entries: self.index_entries,
+            bytes: self.index_bytes,
+        }
     }
 
     /// Compactions wait until recovery has compared the tables on disk with those in use.
@@ -77,9 +88,11 @@ impl StoreOptions {
     }
 }
 
-fn family_options(family: Family, cache: &Cache) -> Options {
+fn family_options(family: Family, cache: Option<&Cache>) -> Options {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
+    if let Some(cache) = cache {
+        table.set_block_cache(cache);
+    }
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(6);
@@ -95,20 +108,12 @@ fn family_options(family: Family, cache: &Cache) -> Options {
             table.set_block_size(32 << 10);
             options.set_write_buffer_size(64 * MIB);
         }
-        Family::OpId => {
-            // Nearly every look-up is for an operation that is new: a filter answers it.
-            table.set_bloom_filter(10.0, false);
-            // Its keys are hashes, looked up singly and never in order: a hash table in memory takes them without the cache
-            // misses of a skip list, which were half of the writer's time.
-            options.set_prefix_extractor(SliceTransform::create_noop());
-            options.set_memtable_factory(MemtableFactory::HashLinkList {
-                bucket_count: 128 << 10,
-            });
-        }
+        // Nearly every look-up is for an operation that is new: a filter answers it.
+        Family::OpId => table.set_bloom_filter(10.0, false),
+        // Its rows come as whole tables.
+        Family::ByDoc => {}
         // Already compressed by automerge.
         Family::Snapshot => options.set_compression_type(DBCompressionType::None),
-        // Small enough for its skip list to stay in the processor's cache.
-        Family::ByDoc => options.set_write_buffer_size(4 * MIB),
         Family::Meta => options.set_write_buffer_size(MIB),
     }
     options.set_block_based_table_factory(&table);

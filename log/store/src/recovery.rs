@@ -15,11 +15,14 @@ use rocksdb::{DB, DBRecoveryMode, ErrorKind};
 use uuid::Uuid;
 
 use crate::{
+    database::Database,
     entry,
     meta::{self, Meta},
     options::StoreOptions,
+    pending::Pending,
+    reindex,
     store::{OpenError, ReadError},
-    verify,
+    tables, verify,
     witness::{self, Found, Testimony, Witness},
 };
 
@@ -28,7 +31,7 @@ const TAIL_ENTRIES: u64 = 4_096;
 
 /// A store that was opened and judged.
 pub(crate) struct Opened {
-    pub(crate) db: DB,
+    pub(crate) database: Database,
     pub(crate) meta: Meta,
     pub(crate) states: Vec<PartitionState>,
     /// The committed tails; of a quarantined partition, what the witness knows of it.
@@ -44,6 +47,7 @@ pub(crate) fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     fs::create_dir_all(&options.dir).map_err(io(&options.dir))?;
     let witness_path = options.dir.join("witness");
     let found = witness::read(&witness_path).map_err(io(&witness_path))?;
+    tables::clean(options).map_err(io(&options.dir))?;
     let (db, suspect) = open_db(options)?;
     let testimony = match &found {
         Found::Testimony(testimony) => Some(testimony),
@@ -62,25 +66,37 @@ pub(crate) fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     {
         return Err(OpenError::ForeignWitness(witness_path, testimony.store, meta.id));
     }
+    let noted = |partition: PartitionId| {
+        testimony.and_then(|testimony: &Testimony| testimony.tails.get(usize::from(partition.0)).copied())
+    };
+    let mut judged: Vec<Result<Tail, Damage>> = (0..meta.partitions)
+        .map(PartitionId)
+        .map(|partition| recover(&db, partition, noted(partition), suspect))
+        .collect();
+    let unindexed = reindex::rebuild(&db, options, &mut judged)?;
+    let database = Database {
+        db,
+        pending: Pending::new(options.full(), unindexed),
+    };
     let mut states = Vec::new();
     let mut tails = Vec::new();
-    for partition in (0..meta.partitions).map(PartitionId) {
-        let noted = testimony.and_then(|testimony: &Testimony| testimony.tails.get(usize::from(partition.0)).copied());
-        match recover(&db, partition, noted, suspect) {
-            Ok(tail) => {
-                states.push(PartitionState::Sound(tail));
-                tails.push(tail);
-            }
+    for (partition, judged) in (0..meta.partitions).map(PartitionId).zip(judged) {
+        let judged = judged.and_then(|tail| match suspect {
+            true => verify::partition(&database, partition, tail, &mut Verified::default(), &mut |_| {}).map(|()| tail),
+            false => Ok(tail),
+        });
+        tails.push(judged.as_ref().ok().copied().or(noted(partition)).unwrap_or_default());
+        states.push(match judged {
+            Ok(tail) => PartitionState::Sound(tail),
             Err(damage) => {
                 tracing::error!(%partition, %damage, "the partition is quarantined: restore it from a backup or a replica");
-                states.push(PartitionState::Quarantined(damage));
-                tails.push(noted.unwrap_or_default());
+                PartitionState::Quarantined(damage)
             }
-        }
+        });
     }
     let witness = Witness::open(&witness_path, meta.id, &found, tails.clone()).map_err(io(&witness_path))?;
     Ok(Opened {
-        db,
+        database,
         meta,
         states,
         tails,
@@ -143,28 +159,23 @@ fn open_as_found(options: &StoreOptions, path: &Path) -> Result<(DB, bool), Open
     }
 }
 
-/// Finds the tail of a partition and checks the log before it: its last entries, and all since the witness. Everything,
+/// Finds the tail of a partition and checks the log before it: its last entries, and all since the witness. All of it,
 /// when the store is suspect.
 fn recover(db: &DB, partition: PartitionId, noted: Option<Tail>, suspect: bool) -> Result<Tail, Damage> {
     let last = entry::last(db, partition).map_err(|error| {
         // The end cannot be read; the first offset that cannot be trusted may be long before it.
-        let tail = noted.unwrap_or_default();
-        let found = verify::partition(db, partition, tail, &mut Verified::default(), &mut |_| {});
-        found.err().unwrap_or_else(|| Damage {
-            offset: tail.offset.next(),
-            reason: damage(error).reason,
-        })
+        first_damage(db, partition).unwrap_or_else(|| damage(error))
     })?;
     let tail = last.map_or_else(Tail::default, |frame| Tail {
         offset: frame.header().last(),
         chain: frame.header().chain_after,
         epoch: frame.header().epoch,
     });
-    if suspect {
-        verify::partition(db, partition, tail, &mut Verified::default(), &mut |_| {})?;
-    }
     let noted_offset = noted.map_or(Offset::ZERO, |noted| noted.offset);
-    let from = Offset(tail.offset.0.saturating_sub(TAIL_ENTRIES).min(noted_offset.0).max(1));
+    let from = match suspect {
+        true => Offset(1),
+        false => Offset(tail.offset.0.saturating_sub(TAIL_ENTRIES).min(noted_offset.0).max(1)),
+    };
     let mut chain_at_witness: Option<ChainHash> = None;
     let mut end = Offset::ZERO;
     for frame in entry::from(db, partition, from).map_err(damage)? {
@@ -188,7 +199,14 @@ fn recover(db: &DB, partition: PartitionId, noted: Option<Tail>, suspect: bool) 
     judge(tail, noted, chain_at_witness)
 }
 
-fn damage(error: ReadError) -> Damage {
+fn first_damage(db: &DB, partition: PartitionId) -> Option<Damage> {
+    match entry::from(db, partition, Offset(1)) {
+        Ok(mut frames) => frames.find_map(Result::err).map(damage),
+        Err(error) => Some(damage(error)),
+    }
+}
+
+pub(crate) fn damage(error: ReadError) -> Damage {
     match error {
         ReadError::Damaged { offset, reason, .. } => Damage { offset, reason },
         ReadError::Failed(reason) => Damage {

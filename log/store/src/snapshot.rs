@@ -12,6 +12,7 @@ use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
 
 use crate::{
     by_doc,
+    database::Database,
     keys::{self, Family},
     store::{ReadError, family},
 };
@@ -34,10 +35,15 @@ pub(crate) fn put(db: &DB, batch: &mut WriteBatch, partition: PartitionId, docum
 }
 
 /// The newest one that is undamaged and not ahead of the log.
-pub(crate) fn newest(db: &DB, partition: PartitionId, document: &DocumentId) -> Result<Option<Snapshot>, ReadError> {
-    let Some(tail) = by_doc::tail(db, partition, document)? else {
+pub(crate) fn newest(
+    database: &Database,
+    partition: PartitionId,
+    document: &DocumentId,
+) -> Result<Option<Snapshot>, ReadError> {
+    let Some(tail) = by_doc::tail(database, partition, document)? else {
         return Ok(None);
     };
+    let db = &database.db;
     for key in keys_newest_first(db, partition, document) {
         let snapshot = keys::split_document_at(&key)
             .filter(|(_, offset)| *offset <= tail)

@@ -8,18 +8,21 @@ use std::{
 
 use aetherflow_log_core::{
     Damage, PartitionState, Storage, StorageError, Tail,
-    storage::{Snapshot, Verified},
+    storage::{Operation, Snapshot, Verified},
 };
 use aetherflow_schema::{
-    id::{DocumentId, Offset, OpId, PartitionId},
+    id::{DocumentId, Offset, PartitionId},
     record::{Entry, Frame},
 };
-use rocksdb::{ColumnFamily, DB, WriteBatch};
+use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
 use uuid::Uuid;
 
 use crate::{
-    by_doc, entry,
-    keys::Family,
+    by_doc,
+    database::{Database, Indexed},
+    entry,
+    failsafe::Failsafe,
+    keys::{Family, OpKey},
     op_id,
     options::StoreOptions,
     recovery::{self, Opened},
@@ -45,6 +48,11 @@ pub enum OpenError {
     /// It was made by a newer program.
     #[error("the store has format {0}, which this program does not know; use a newer one")]
     Format(u32),
+    /// It was made by an older program, before the first release.
+    #[error(
+        "the store has format {0}, which is read no more; export its documents with the program that made it, and begin with an empty directory"
+    )]
+    OldFormat(u32),
     /// The witness belongs to another store.
     #[error("the file {0} belongs to another store: {1}, while this one is {2}; was a directory mixed up?")]
     ForeignWitness(PathBuf, Uuid, Uuid),
@@ -80,11 +88,11 @@ pub struct RocksStore {
     id: Uuid,
     partitions: u16,
     /// `None` only while the store is being opened anew, and after that failed.
-    db: RwLock<Option<DB>>,
+    database: RwLock<Option<Indexed>>,
     judged: RwLock<Vec<PartitionState>>,
     committed: Mutex<Vec<Tail>>,
     witness: Mutex<Witness>,
-    failsafe: Mutex<Option<Arc<str>>>,
+    failsafe: Arc<Failsafe>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,15 +103,18 @@ impl RocksStore {
     /// Opens the store in a directory, or makes a new one there, and judges every partition.
     pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let opened = recovery::open(&options)?;
+        let failsafe = Arc::new(Failsafe::default());
+        let database = Indexed::start(opened.database, options.clone(), failsafe.clone())
+            .map_err(|error| OpenError::Io(options.dir.clone(), error))?;
         Ok(Self {
             options,
             id: opened.meta.id,
             partitions: opened.meta.partitions,
-            db: RwLock::new(Some(opened.db)),
+            database: RwLock::new(Some(database)),
             judged: RwLock::new(opened.states),
             committed: Mutex::new(opened.tails),
             witness: Mutex::new(opened.witness),
-            failsafe: Mutex::new(None),
+            failsafe,
         })
     }
 
@@ -112,13 +123,13 @@ impl RocksStore {
         self.id
     }
 
-    fn read<T>(&self, read: impl FnOnce(&DB) -> Result<T, ReadError>) -> Result<T, StorageError> {
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let result = match db.as_ref() {
-            Some(db) => read(db),
+    fn read<T>(&self, read: impl FnOnce(&Database) -> Result<T, ReadError>) -> Result<T, StorageError> {
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let result = match open.as_ref() {
+            Some(open) => read(open.database()),
             None => Err(ReadError::Failed("the store is closed".to_owned())),
         };
-        drop(db);
+        drop(open);
         result.map_err(|error| self.read_failed(error))
     }
 
@@ -158,31 +169,21 @@ impl RocksStore {
         Ok(partition)
     }
 
-    fn write_batch(
-        &self,
-        build: impl FnOnce(&DB, &mut WriteBatch) -> Result<bool, String>,
-    ) -> Result<(), StorageError> {
-        if let Some(reason) = self.failsafe() {
-            return Err(StorageError::Failsafe(reason));
-        }
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let result = match db.as_ref() {
+    /// Any failure here is a failed write.
+    fn write_with<T>(&self, write: impl FnOnce(&Database) -> Result<T, String>) -> Result<T, StorageError> {
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let result = match open.as_ref() {
+            Some(open) => write(open.database()),
             None => Err("the store is closed".to_owned()),
-            Some(db) => {
-                let mut batch = WriteBatch::default();
-                build(db, &mut batch).and_then(|durable| {
-                    let mut options = self.options.write_options();
-                    options.set_sync(durable && self.options.fsync);
-                    db.write_opt(batch, &options).map_err(|error| error.to_string())
-                })
-            }
         };
-        result.map_err(|reason| {
-            let reason: Arc<str> = reason.into();
-            tracing::error!(%reason, "a write failed: the store takes no writes until it is resumed");
-            let mut failsafe = lock(&self.failsafe);
-            StorageError::Failsafe(failsafe.get_or_insert(reason).clone())
-        })
+        result.map_err(|reason| self.failsafe.enter(reason))
+    }
+
+    fn write_options(&self, sync: bool) -> WriteOptions {
+        let mut options = WriteOptions::default();
+        // Not a later flush_wal: with that, readers see data before it is durable.
+        options.set_sync(sync && self.options.fsync);
+        options
     }
 }
 
@@ -198,27 +199,30 @@ impl Storage for RocksStore {
         }
     }
 
-    fn lookup(
-        &self,
-        partition: PartitionId,
-        document: &DocumentId,
-        ops: &[OpId],
-    ) -> Result<Vec<Option<Offset>>, StorageError> {
-        self.check_sound(partition)?;
-        self.read(|db| op_id::lookup(db, partition, document, ops))
+    fn lookup(&self, operations: &[Operation<'_>]) -> Result<Vec<Option<Offset>>, StorageError> {
+        for operation in operations {
+            self.check_sound(operation.partition)?;
+        }
+        let keys: Vec<OpKey> = operations
+            .iter()
+            .map(|wanted| OpKey::new(wanted.partition, wanted.document.as_bytes(), wanted.op))
+            .collect();
+        self.read(|database| op_id::lookup(database, &keys))
     }
 
     fn write(&self, frames: &[Frame]) -> Result<(), StorageError> {
         for frame in frames {
             self.check_sound(frame.header().partition)?;
         }
-        self.write_batch(|db, batch| {
-            for frame in frames {
-                entry::put(db, batch, frame);
-                by_doc::put(db, batch, frame).map_err(|error| error.to_string())?;
-                op_id::put(db, batch, frame).map_err(|error| error.to_string())?;
-            }
-            Ok(true)
+        self.failsafe.check()?;
+        self.write_with(|Database { db, pending }| {
+            pending.wait_for_room()?;
+            let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
+            let mut batch = WriteBatch::with_capacity_bytes(bytes + 32 * (frames.len() + 1));
+            frames.iter().for_each(|frame| entry::put(db, &mut batch, frame));
+            db.write_opt(batch, &self.write_options(true))
+                .map_err(|error| error.to_string())?;
+            pending.add(frames).map_err(|error| error.to_string())
         })?;
         let mut committed = lock(&self.committed);
         for frame in frames {
@@ -234,10 +238,10 @@ impl Storage for RocksStore {
 
     fn frames(&self, partition: PartitionId, from: Offset, max_bytes: usize) -> Result<Vec<Frame>, StorageError> {
         self.check_sound(partition)?;
-        self.read(|db| {
+        self.read(|database| {
             let mut frames = Vec::new();
             let mut bytes = 0;
-            for frame in entry::from(db, partition, from)? {
+            for frame in entry::from(&database.db, partition, from)? {
                 let frame = frame?;
                 if frame.header().last() < from {
                     continue;
@@ -259,55 +263,57 @@ impl Storage for RocksStore {
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StorageError> {
         let partition = self.partition_of(document)?;
-        self.read(|db| by_doc::entries(db, partition, document, after, max_bytes))
+        self.read(|database| by_doc::entries(database, partition, document, after, max_bytes))
     }
 
     fn document_tail(&self, document: &DocumentId) -> Result<Option<Offset>, StorageError> {
         let partition = self.partition_of(document)?;
-        self.read(|db| by_doc::tail(db, partition, document))
+        self.read(|database| by_doc::tail(database, partition, document))
     }
 
     fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
-        self.read(|db| by_doc::documents(db, self.partitions, after, limit))
+        self.read(|database| by_doc::documents(database, self.partitions, after, limit))
     }
 
     fn put_snapshot(&self, document: &DocumentId, snapshot: &Snapshot) -> Result<(), StorageError> {
         let partition = self.partition_of(document)?;
-        self.write_batch(|db, batch| {
-            snapshot::put(db, batch, partition, document, snapshot);
-            Ok(false)
+        self.failsafe.check()?;
+        self.write_with(|Database { db, .. }| {
+            let mut batch = WriteBatch::default();
+            snapshot::put(db, &mut batch, partition, document, snapshot);
+            db.write_opt(batch, &self.write_options(false))
+                .map_err(|error| error.to_string())
         })
     }
 
     fn snapshot(&self, document: &DocumentId) -> Result<Option<Snapshot>, StorageError> {
         let partition = self.partition_of(document)?;
-        self.read(|db| snapshot::newest(db, partition, document))
+        self.read(|database| snapshot::newest(database, partition, document))
     }
 
     fn failsafe(&self) -> Option<Arc<str>> {
-        lock(&self.failsafe).clone()
+        self.failsafe.reason()
     }
 
     fn resume(&self) -> Result<(), StorageError> {
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // RocksDB's lock on the directory has to be given up first.
-        *db = None;
+        *database = None;
+        let failed = |error: OpenError| self.failsafe.stay(error.to_string());
         let Opened {
-            db: reopened,
+            database: reopened,
             states,
             tails,
             witness,
             ..
-        } = recovery::open(&self.options).map_err(|error| {
-            let reason: Arc<str> = error.to_string().into();
-            *lock(&self.failsafe) = Some(reason.clone());
-            StorageError::Failsafe(reason)
-        })?;
-        *db = Some(reopened);
+        } = recovery::open(&self.options).map_err(failed)?;
         *self.judged.write().unwrap_or_else(PoisonError::into_inner) = states;
         *lock(&self.committed) = tails;
         *lock(&self.witness) = witness;
-        *lock(&self.failsafe) = None;
+        self.failsafe.leave();
+        let reopened = Indexed::start(reopened, self.options.clone(), self.failsafe.clone())
+            .map_err(|error| failed(OpenError::Io(self.options.dir.clone(), error)))?;
+        *database = Some(reopened);
         Ok(())
     }
 
@@ -315,7 +321,8 @@ impl Storage for RocksStore {
         let mut verified = Verified::default();
         for partition in (0..self.partitions).map(PartitionId) {
             let tail = lock(&self.committed)[usize::from(partition.0)];
-            let checked = self.read(|db| Ok(verify::partition(db, partition, tail, &mut verified, progress)))?;
+            let checked =
+                self.read(|database| Ok(verify::partition(database, partition, tail, &mut verified, progress)))?;
             let known = match &self.judged()[usize::from(partition.0)] {
                 PartitionState::Sound(_) => None,
                 PartitionState::Quarantined(damage) => Some(damage.clone()),
@@ -329,11 +336,9 @@ impl Storage for RocksStore {
 
     fn witness(&self) -> Result<(), StorageError> {
         let tails = lock(&self.committed).clone();
-        lock(&self.witness).note(&tails).map_err(|error| {
-            let reason: Arc<str> = format!("the witness cannot be written: {error}").into();
-            tracing::error!(%reason, "the store takes no writes until it is resumed");
-            StorageError::Failsafe(lock(&self.failsafe).get_or_insert(reason).clone())
-        })
+        lock(&self.witness)
+            .note(&tails)
+            .map_err(|error| self.failsafe.enter(format!("the witness cannot be written: {error}")))
     }
 }
 

@@ -2,21 +2,15 @@
 
 use aetherflow_log_core::{Damage, Tail, storage::Verified};
 use aetherflow_schema::{
-    id::{ChainHash, DocumentId, Offset, PartitionId},
+    id::{ChainHash, Offset, PartitionId},
     record::Frame,
 };
-use rocksdb::DB;
 
-use crate::{
-    by_doc, entry,
-    keys::{self, Family},
-    op_id,
-    store::{ReadError, family},
-};
+use crate::{by_doc, database::Database, entry, generation::Generation, keys::OpKey, op_id, store::ReadError};
 
 /// Reads a partition from its first entry to `tail`, recomputes every chain value and looks every entry up in the indexes.
 pub(crate) fn partition(
-    db: &DB,
+    database: &Database,
     partition: PartitionId,
     tail: Tail,
     verified: &mut Verified,
@@ -29,7 +23,7 @@ pub(crate) fn partition(
     };
     let mut next = Offset(1);
     let mut chain = ChainHash::default();
-    for frame in entry::from(db, partition, Offset(1)).map_err(damage)? {
+    for frame in entry::from(&database.db, partition, Offset(1)).map_err(damage)? {
         let frame = frame.map_err(damage)?;
         let header = frame.header();
         if next > tail.offset {
@@ -39,7 +33,7 @@ pub(crate) fn partition(
             return Err(at(next)(format!("the log goes on at {} instead", header.base)));
         }
         frame.verify_chain().map_err(|error| at(next)(error.to_string()))?;
-        indexes(db, &frame).map_err(at(next))?;
+        indexes(database, &frame).map_err(at(next))?;
         next = header.last().next();
         chain = header.chain_after;
         verified.frames += 1;
@@ -59,26 +53,28 @@ pub(crate) fn partition(
     Ok(())
 }
 
-fn indexes(db: &DB, frame: &Frame) -> Result<(), String> {
+/// Compares the rows that follow from a frame with those in the indexes.
+fn indexes(database: &Database, frame: &Frame) -> Result<(), String> {
     let header = frame.header();
-    for (document, places) in by_doc::places(frame).map_err(|error| error.to_string())? {
-        let key = keys::document_at(header.partition, document, header.base);
-        let found = db
-            .get_pinned_cf(family(db, Family::ByDoc), key)
-            .map_err(|error| error.to_string())?;
-        if found.as_deref() != Some(places.as_slice()) {
+    let mut rows = Generation::after(
+        vec![Offset::ZERO; usize::from(header.partition.0) + 1],
+        header.count as usize,
+    );
+    rows.add(frame).map_err(|error| error.to_string())?;
+    for (document, places) in rows.all_places() {
+        if !by_doc::has(database, document, header.base, places)? {
             return Err("the document index does not match the entries".to_owned());
         }
     }
-    for (ids, offset) in frame.ids().zip(header.base.0..) {
-        let (document, op) = ids.map_err(|error| error.to_string())?;
-        let document = DocumentId::from_bytes(document).map_err(|error| error.to_string())?;
-        let found = op_id::lookup(db, header.partition, &document, &[op]).map_err(|error| match error {
-            ReadError::Failed(reason) | ReadError::Damaged { reason, .. } => reason,
-        })?;
-        if found != [Some(Offset(offset))] {
-            return Err(format!("the op-id index does not have the entry at {offset}"));
-        }
+    let (keys, offsets): (Vec<OpKey>, Vec<Option<Offset>>) = rows
+        .operations()
+        .map(|(document, op, offset)| (OpKey::of(document, op), Some(offset)))
+        .unzip();
+    let found = op_id::lookup(database, &keys).map_err(|error| match error {
+        ReadError::Failed(reason) | ReadError::Damaged { reason, .. } => reason,
+    })?;
+    if found != offsets || offsets.len() != header.count as usize {
+        return Err("the op-id index does not match the entries".to_owned());
     }
     Ok(())
 }

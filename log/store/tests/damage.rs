@@ -24,6 +24,8 @@ const ENTRIES: u64 = 60;
 fn options(dir: &Path) -> StoreOptions {
     let mut options = StoreOptions::new(dir);
     options.partitions = 4;
+    // So that there are index tables to damage.
+    options.index_entries = 8;
     options
 }
 
@@ -217,6 +219,27 @@ fn a_database_that_vanished_is_not_taken_for_a_new_one() {
     fs::remove_dir_all(dir.path().join("rocksdb")).unwrap();
     assert_eq!(judge(dir.path(), "the database is gone"), Outcome::Reported);
     assert_eq!(judge(dir.path(), "and stays reported"), Outcome::Reported);
+}
+
+/// Losing the witness and the log's tail at once still leaves the marks of the indexes to tell.
+#[test]
+fn an_index_that_is_ahead_of_the_log_proves_that_entries_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    fs::remove_file(dir.path().join("witness")).unwrap();
+    for file in files(dir.path()) {
+        if file.extension().is_some_and(|extension| extension == "log") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    let store = RocksStore::open(options(dir.path())).unwrap();
+    for partition in (0..4).map(PartitionId) {
+        let state = store.state(partition);
+        assert!(
+            matches!(&state, PartitionState::Quarantined(damage) if damage.reason.contains("indexed and are gone")),
+            "{state:?}"
+        );
+    }
 }
 
 /// The write-ahead log loses its end after an unclean stop: what was never acknowledged may go, what was may not.

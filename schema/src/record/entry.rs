@@ -89,10 +89,12 @@ pub struct EntryDraft {
     pub payload: Bytes,
 }
 
-/// A draft in the form in which it is stored, made on the submitter's side so that the log's writer only copies it.
+/// A draft in the form in which it is stored, made and hashed on the submitter's side so that the log's writer only copies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedEntry {
     pub(super) bytes: Vec<u8>,
+    /// BLAKE3 of the bytes: what the chain binds.
+    pub(super) digest: [u8; 32],
     document: DocumentId,
     op_id: OpId,
 }
@@ -125,6 +127,7 @@ impl EntryDraft {
         bytes.extend_from_slice(principal);
         bytes.extend_from_slice(&self.payload);
         Ok(EncodedEntry {
+            digest: *blake3::hash(&bytes).as_bytes(),
             bytes,
             document: self.document.clone(),
             op_id: self.op_id,

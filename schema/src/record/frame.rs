@@ -151,7 +151,7 @@ impl Frame {
         let mut chain = Chain::new(&self.header);
         let mut found = 0u32;
         for raw in self.raw_entries() {
-            chain.add(raw?);
+            chain.add(blake3::hash(raw?).as_bytes());
             found += 1;
         }
         if found != self.header.count {
@@ -206,14 +206,16 @@ impl Chain {
         }
     }
 
-    fn add(&mut self, raw: &[u8]) {
-        let mut prefix = [0; 58];
-        prefix[..32].copy_from_slice(&self.value.0);
-        prefix[32..34].copy_from_slice(&self.partition.0.to_be_bytes());
-        prefix[34..42].copy_from_slice(&self.epoch.to_be_bytes());
-        prefix[42..50].copy_from_slice(&self.offset.to_be_bytes());
-        prefix[50..].copy_from_slice(&self.committed_us.to_be_bytes());
-        self.value = ChainHash(*blake3::Hasher::new().update(&prefix).update(raw).finalize().as_bytes());
+    /// Goes on by an entry, of which it needs the BLAKE3 digest only.
+    fn add(&mut self, entry: &[u8; 32]) {
+        let mut link = [0; 90];
+        link[..32].copy_from_slice(&self.value.0);
+        link[32..34].copy_from_slice(&self.partition.0.to_be_bytes());
+        link[34..42].copy_from_slice(&self.epoch.to_be_bytes());
+        link[42..50].copy_from_slice(&self.offset.to_be_bytes());
+        link[50..58].copy_from_slice(&self.committed_us.to_be_bytes());
+        link[58..].copy_from_slice(entry);
+        self.value = ChainHash(*blake3::hash(&link).as_bytes());
         self.offset += 1;
     }
 }
@@ -230,7 +232,7 @@ impl FrameBuilder {
     pub fn new(mut header: FrameHeader) -> Self {
         header.count = 0;
         header.chain_after = header.chain_before;
-        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + 4096);
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + 16 * 1024);
         bytes.resize(FRAME_HEADER_BYTES, 0);
         Self {
             chain: Chain::new(&header),
@@ -249,7 +251,7 @@ impl FrameBuilder {
     /// Adds an entry and returns its offset.
     pub fn push(&mut self, entry: &EncodedEntry) -> Offset {
         let offset = Offset(self.header.base.0 + u64::from(self.header.count));
-        self.chain.add(&entry.bytes);
+        self.chain.add(&entry.digest);
         self.bytes.extend_from_slice(&entry.bytes);
         self.header.count += 1;
         offset

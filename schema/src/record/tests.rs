@@ -46,7 +46,7 @@ fn frame(drafts: &[EntryDraft]) -> Frame {
 
 #[test]
 fn a_frame_has_the_bytes_of_the_golden_vector() {
-    let golden = include_str!("../../testdata/record/frame-v1.hex");
+    let golden = include_str!("../../testdata/record/frame-v2.hex");
     let golden: Vec<u8> = golden
         .split_whitespace()
         .flat_map(|line| (0..line.len() / 2).map(move |i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).unwrap()))
@@ -111,7 +111,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let mut framed = b"AFLG\x01\x01".to_vec();
+        let mut framed = b"AFLG\x02\x01".to_vec();
         framed.extend_from_slice(&bytes);
         for bytes in [bytes, framed] {
             if let Ok(frame) = Frame::decode(bytes.into()) {
