@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes};
 pub(crate) use self::{
     ack::{Ack, Block, MAX_ACK_LEN, MAX_BLOCKS, write as write_ack},
     decode::Frames,
-    message::{MAX_MESSAGE_HEADER, MessageFrame, header_len as message_header_len, write as write_message},
+    message::{MAX_MESSAGE_HEADER, MessageFrame, write as write_message},
     parity::{Parity, write as write_parity},
 };
 use crate::{
@@ -180,19 +180,9 @@ pub(crate) fn write_crypto(offset: u64, data: &[u8], out: &mut Vec<u8>) {
     write_bytes(kind::CRYPTO, [offset], data, out);
 }
 
-/// Bytes of a CRYPTO frame without its data, of which there are `len`.
-pub(crate) const fn crypto_header_len(offset: u64, len: usize) -> usize {
-    1 + varint::len(offset) + varint::len(len as u64)
-}
-
 /// Appends a DATAGRAM frame with its length.
 pub(crate) fn write_datagram(data: &[u8], out: &mut Vec<u8>) {
     write_bytes(kind::DATAGRAM_LEN, [], data, out);
-}
-
-/// Bytes of a DATAGRAM frame without its data, of which there are `len`.
-pub(crate) const fn datagram_header_len(len: usize) -> usize {
-    1 + varint::len(len as u64)
 }
 
 fn write_numbers<const N: usize>(kind: u8, numbers: [u64; N], out: &mut Vec<u8>) {

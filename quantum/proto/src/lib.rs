@@ -10,8 +10,6 @@
 //!
 //! Time is a [`Time`] that the driver passes in; it never goes back.
 
-#![allow(dead_code, unused_imports, clippy::todo, clippy::new_without_default)]
-
 mod bbr;
 mod channel;
 mod config;

@@ -95,11 +95,8 @@ impl Params {
     }
 
     /// After how long without a packet the connection is dropped: the smaller of both sides'. `None`: never.
-    pub(crate) fn common_idle_timeout(&self, peer: &Self) -> Option<Duration> {
-        [self.idle_timeout, peer.idle_timeout]
-            .into_iter()
-            .filter(|timeout| !timeout.is_zero())
-            .min()
+    pub(crate) fn common_idle_timeout(ours: Duration, theirs: Duration) -> Option<Duration> {
+        [ours, theirs].into_iter().filter(|timeout| !timeout.is_zero()).min()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -325,11 +322,8 @@ mod tests {
 
     #[test]
     fn the_smaller_idle_timeout_holds() {
-        let with = |seconds| Params {
-            idle_timeout: Duration::from_secs(seconds),
-            ..Params::defaults(ID)
-        };
-        let common = |ours, peers| with(ours).common_idle_timeout(&with(peers));
+        let seconds = Duration::from_secs;
+        let common = |ours, theirs| Params::common_idle_timeout(seconds(ours), seconds(theirs));
         assert_eq!(common(30, 20), Some(Duration::from_secs(20)));
         assert_eq!(common(20, 30), Some(Duration::from_secs(20)));
         assert_eq!(common(0, 30), Some(Duration::from_secs(30)));

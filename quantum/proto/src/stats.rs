@@ -59,4 +59,8 @@ pub struct Stats {
     pub mtu: u16,
     /// Fraction of packets lost of late.
     pub loss: f64,
+    /// Packets in a row that are lost, on average.
+    pub burst: f64,
+    /// Parity blocks that contradicted themselves and were dropped.
+    pub blocks_contradictory: u64,
 }

@@ -9,6 +9,7 @@
 
 mod closing;
 mod events;
+mod frequency;
 mod ids;
 mod outgoing;
 mod packet;
@@ -26,7 +27,10 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 
 pub(crate) use self::setup::Accept;
-use self::{closing::State, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection, timers::Timers};
+use self::{
+    closing::State, frequency::Frequency, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection,
+    timers::Timers,
+};
 pub use self::{events::Event, packet::Transmit};
 use crate::{
     bbr::{Bbr, Pacer},
@@ -36,6 +40,7 @@ use crate::{
     endpoint::{ConnectionEvent, EndpointEvent, ToConnection},
     error::{CloseCode, ConnectionError, SendError},
     handshake::Handshake,
+    number::PacketNumber,
     params::Params,
     pmtu::Pmtu,
     receipt::Receipts,
@@ -76,6 +81,7 @@ pub struct Connection {
 
     /// For each number space, in the order of [`Space`].
     receipts: [Receipts; 3],
+    ack_frequency: Frequency,
     recovery: Recovery,
     /// Kept for its memory.
     outcome: Outcome,
@@ -223,12 +229,14 @@ impl Connection {
         }
     }
 
-    /// Changes the keys of what this end sends: the next packet belongs to the next generation.
+    /// Changes the keys of what this end sends: the next packet belongs to the next generation. Nothing happens before the peer is
+    /// known to have the present ones.
     pub fn update_keys(&mut self) {
-        if self.confirmed {
-            let next = self.recovery.next_number(Space::Application).generation() + 1;
+        let present = self.recovery.next_number(Space::Application).generation();
+        let acked = self.recovery.largest_acked(Space::Application);
+        if self.confirmed && acked.is_some_and(|acked| acked.generation() == present) {
             self.recovery
-                .skip(Space::Application, crate::number::PacketNumber::first_of(next));
+                .skip(Space::Application, PacketNumber::first_of(present + 1));
         }
     }
 
@@ -244,8 +252,15 @@ impl Connection {
             state: self.bbr.state(),
             mtu: self.pmtu.current(),
             loss: self.protection.loss(),
+            burst: self.protection.burst(),
+            blocks_contradictory: self.protection.contradictions(),
             ..self.stats.clone()
         }
+    }
+
+    /// Whether the handshake is complete.
+    pub fn is_established(&self) -> bool {
+        self.handshake.is_complete()
     }
 
     /// Which end this is.
@@ -271,6 +286,19 @@ impl Connection {
     /// The application protocol that both ends agreed on, once known.
     pub fn alpn(&self) -> Option<Vec<u8>> {
         self.handshake.alpn().map(<[u8]>::to_vec)
+    }
+
+    /// Server: the name that the client asked for.
+    pub fn server_name(&self) -> Option<String> {
+        self.handshake.server_name()
+    }
+
+    /// Key material that only the two ends of this connection know, to bind something to it. RFC 5705.
+    ///
+    /// # Errors
+    /// The handshake is not complete, or `out` is too long.
+    pub fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), rustls::Error> {
+        self.handshake.export_keying_material(out, label, context)
     }
 
     /// Client: a token of the server for the next connection to it ([`ClientConfig::token`](crate::ClientConfig::token)).

@@ -46,8 +46,6 @@ pub(super) struct Builder<'a> {
     end: usize,
     pub(super) asks_for_ack: bool,
     pub(super) frames: SmallVec<[SentFrame; 3]>,
-    /// The largest number that an ACK in it reports.
-    pub(super) reported: Option<PacketNumber>,
 }
 
 impl<'a> Builder<'a> {
@@ -71,7 +69,6 @@ impl<'a> Builder<'a> {
             start,
             asks_for_ack: false,
             frames: SmallVec::new(),
-            reported: None,
         }
     }
 

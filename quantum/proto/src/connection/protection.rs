@@ -77,6 +77,14 @@ impl Protection {
         self.planner = Planner::new();
     }
 
+    pub(super) fn burst(&self) -> f64 {
+        self.planner.burst()
+    }
+
+    pub(super) fn contradictions(&self) -> u64 {
+        self.decoder.contradictions()
+    }
+
     pub(super) fn loss(&self) -> f64 {
         self.planner.loss()
     }

@@ -139,7 +139,8 @@ impl Connection {
         }
         let mut repaired = Vec::new();
         let mut frames = Taken::default();
-        self.take_frames(now, level, ack, payload.clone(), &mut frames, &mut repaired)?;
+        let origin = Origin { level, number, ack };
+        self.take_frames(now, origin, payload.clone(), &mut frames, &mut repaired)?;
         if flags.has(Flags::ACK) && !frames.acked {
             self.on_ack(now, level, ack, None)?;
         }
@@ -149,7 +150,12 @@ impl Connection {
                 .on_source(number, Bytes::copy_from_slice(&payload), &mut repaired);
         }
         let at_once = flags.has(Flags::PSH) && level == Level::Application;
-        self.receipts[level.space() as usize].on_packet(now, number, frames.asks, at_once, ecn);
+        let every = self.ack_frequency.on_packet(now, self.recovery.rtt().smoothed);
+        let receipts = &mut self.receipts[level.space() as usize];
+        if level == Level::Application {
+            receipts.set_frequency(every);
+        }
+        receipts.on_packet(now, number, frames.asks, at_once, ecn);
         for (number, payload) in repaired {
             self.take_repaired(now, number, payload)?;
         }
@@ -164,11 +170,16 @@ impl Connection {
         }
         receipts.on_repaired(now, number);
         self.stats.repaired += 1;
-        for frame in Frames::new(PacketNumber::ZERO, payload) {
+        let origin = Origin {
+            level: Level::Application,
+            number,
+            ack: PacketNumber::ZERO,
+        };
+        for frame in Frames::new(origin.ack, payload) {
             match frame {
                 // Its acknowledgement counts from a header that was not restored; a later one says the same.
                 Ok(Frame::Ack(_)) | Err(_) => {}
-                Ok(frame) => self.take_frame(now, Level::Application, PacketNumber::ZERO, frame, &mut Vec::new())?,
+                Ok(frame) => self.take_frame(now, origin, frame, &mut Vec::new())?,
             }
         }
         Ok(())
@@ -177,21 +188,20 @@ impl Connection {
     fn take_frames(
         &mut self,
         now: Time,
-        level: Level,
-        ack: PacketNumber,
+        origin: Origin,
         payload: Bytes,
         taken: &mut Taken,
         repaired: &mut Vec<(PacketNumber, Bytes)>,
     ) -> Result<(), TransportError> {
-        for frame in Frames::new(ack, payload) {
+        for frame in Frames::new(origin.ack, payload) {
             let frame = frame?;
-            if !allowed(level, self.side, &frame) {
+            if !allowed(origin.level, self.side, &frame) {
                 return Err(violation("a frame that is not allowed at its level"));
             }
             taken.asks |= frame.asks_for_ack();
             taken.acked |= matches!(frame, Frame::Ack(_));
             taken.parity |= matches!(frame, Frame::Parity(_));
-            self.take_frame(now, level, ack, frame, repaired)?;
+            self.take_frame(now, origin, frame, repaired)?;
             if !self.state.is_open() {
                 return Ok(());
             }
@@ -202,11 +212,11 @@ impl Connection {
     fn take_frame(
         &mut self,
         now: Time,
-        level: Level,
-        ack: PacketNumber,
+        origin: Origin,
         frame: Frame,
         repaired: &mut Vec<(PacketNumber, Bytes)>,
     ) -> Result<(), TransportError> {
+        let Origin { level, number, ack } = origin;
         match frame {
             Frame::Padding(_) | Frame::Ping => {}
             Frame::Ack(frame) => self.on_ack(now, level, ack, Some(&frame))?,
@@ -214,6 +224,7 @@ impl Connection {
                 let progress = self.handshake.read(level, offset, &data, &mut self.keys)?;
                 self.on_progress(now, progress)?;
             }
+            Frame::Floor(floor) if floor > number => return Err(violation("a FLOOR above its own packet")),
             Frame::Floor(floor) => self.receipts[level.space() as usize].on_floor(floor),
             Frame::MaxData(limit) => self.outbox.on_max_data(limit),
             Frame::MaxChannelData(channel, limit) => self.outbox.on_max_channel_data(channel, limit),
@@ -307,6 +318,15 @@ impl Connection {
             _ => self.stats.packets_rejected += 1,
         }
     }
+}
+
+/// The packet that a frame stood in.
+#[derive(Clone, Copy)]
+struct Origin {
+    level: Level,
+    number: PacketNumber,
+    /// The header's acknowledgement.
+    ack: PacketNumber,
 }
 
 /// What was found in a packet.

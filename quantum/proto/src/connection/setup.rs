@@ -122,6 +122,7 @@ impl Connection {
             path_began: now,
             ecn_works: true,
             receipts,
+            ack_frequency: Default::default(),
             recovery: Recovery::new(config.initial_rtt),
             outcome: Outcome::default(),
             bbr: Bbr::new(now, Pmtu::BASE, config.initial_rtt, rng.next_u64()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     connection::{Connection, closing::State},
     endpoint::{EndpointEvent, ToEndpoint},
+    params::Params,
     time::Time,
     types::{Level, Space},
 };
@@ -108,9 +109,8 @@ impl Connection {
     pub(super) fn on_alive(&mut self, now: Time) {
         if matches!(self.state, State::Open { .. }) {
             let theirs = self.peer.as_ref().map_or(Duration::ZERO, |peer| peer.idle_timeout);
-            let ours = self.config.idle_timeout;
-            let shorter = if theirs.is_zero() { ours } else { theirs.min(ours) };
-            self.timers.idle = Some(now + shorter.max(3 * self.probe_timeout()));
+            let quiet = Params::common_idle_timeout(self.config.idle_timeout, theirs);
+            self.timers.idle = quiet.map(|quiet| now + quiet.max(self.linger()));
             self.timers.keep_alive = self
                 .config
                 .keep_alive

@@ -25,6 +25,8 @@ const URGENT_EXCESS: u64 = 8;
 const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64;
 /// Less room than this is not worth a MESSAGE frame.
 const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
+/// The fields of a MESSAGE frame with a channel below 2^14, id and offset below 2^30, and a length that fits a packet.
+const SHORT_MESSAGE_HEADER: usize = 1 + 2 + 4 + 4 + 2;
 /// Random packet numbers are skipped about once in so many packets.
 const SKIP_EVERY: u32 = 512;
 
@@ -213,11 +215,6 @@ impl Connection {
             return;
         }
         let ack = receipts.ack(now);
-        packet.reported = ack
-            .blocks
-            .first()
-            .map(|block| block.last)
-            .or(receipts.acknowledgement());
         packet.put(&Frame::Ack(ack), None);
         receipts.on_ack_sent();
     }
@@ -425,9 +422,10 @@ impl Connection {
         if protects {
             packet.reserve(PARITY_OVERHEAD);
         }
+        let header = self.message_header();
         let mut chunks: SmallVec<[Chunk; 4]> = SmallVec::new();
         while packet.room() >= MESSAGE_ROOM
-            && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - MAX_MESSAGE_HEADER, early)
+            && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - header, early)
         {
             put_message(packet, chunk, &data);
             packet.frames.push(SentFrame::Message(chunk));
@@ -455,9 +453,21 @@ impl Connection {
         }
     }
 
+    /// Bytes that the fields of a MESSAGE frame take at most at present.
+    fn message_header(&self) -> usize {
+        const FOUR_BYTES: u64 = 1 << 30;
+        let few_channels = self.peer.as_ref().is_some_and(|peer| peer.max_channels <= 1 << 14);
+        let short = few_channels && self.stats.messages_sent < FOUR_BYTES;
+        if short {
+            SHORT_MESSAGE_HEADER
+        } else {
+            MAX_MESSAGE_HEADER
+        }
+    }
+
     /// Bytes that another packet holds too, as far as they are not acknowledged and there is room.
     fn put_repeat(&mut self, packet: &mut Builder<'_>, chunk: Chunk) {
-        if chunk.len as usize + MAX_MESSAGE_HEADER <= packet.room()
+        if chunk.len as usize + self.message_header() <= packet.room()
             && let Some(data) = self.outbox.unacked(chunk)
         {
             self.stats.repeated_bytes += data.len() as u64;
@@ -527,7 +537,6 @@ impl Connection {
             flags,
             asks_for_ack,
             frames,
-            reported,
             ..
         } = packet;
         self.keys.seal(level, number, &head, out, start + HEADER_LEN)?;
@@ -549,7 +558,6 @@ impl Connection {
             size,
             asks_for_ack,
             interactive,
-            reported,
             frames,
             snapshot,
         };

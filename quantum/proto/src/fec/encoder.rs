@@ -46,6 +46,7 @@ impl Encoder {
     }
 
     /// How many sources the open block has.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sources.len()
     }

@@ -58,11 +58,6 @@ impl MessageFrame {
     }
 }
 
-/// Bytes of a MESSAGE frame without its data, of which there are `len`.
-pub(crate) const fn header_len(channel: ChannelId, id: MessageId, offset: u64, len: usize) -> usize {
-    1 + varint::len(channel.0 as u64) + varint::len(id.0) + varint::len(offset) + varint::len(len as u64)
-}
-
 /// Appends a MESSAGE frame with its length.
 ///
 /// # Panics

@@ -36,8 +36,6 @@ pub(crate) struct SentPacket {
     pub(crate) asks_for_ack: bool,
     /// It holds interactive messages or their protection.
     pub(crate) interactive: bool,
-    /// The largest number that the ACK in it reported: once it is acknowledged, older receipts may be forgotten.
-    pub(crate) reported: Option<PacketNumber>,
     pub(crate) frames: SmallVec<[SentFrame; 3]>,
     /// The state of delivery when it was sent.
     pub(crate) snapshot: Snapshot,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{SentFrame, SentPacket, floor::Floor, sent::Sent, skipped::Skipped};
 use crate::{
     error::{CloseCode, TransportError},
-    frame::{Ack, Block},
+    frame::Block,
     number::PacketNumber,
     time::Time,
 };

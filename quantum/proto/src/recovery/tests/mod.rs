@@ -19,7 +19,6 @@ pub(super) fn packet(number: u64, sent_at: u64) -> SentPacket {
         size: 1_000,
         asks_for_ack: true,
         interactive: false,
-        reported: None,
         frames: SmallVec::new(),
         snapshot: Snapshot::default(),
     }
