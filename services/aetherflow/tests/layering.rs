@@ -6,6 +6,8 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Each crate with what it may depend on of ours. Crates that are not named here fail the test.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("quantum-proto", &[]),
+    ("quantum", &["quantum-proto"]),
     ("aetherflow-schema", &[]),
     ("aetherflow-log-core", &["aetherflow-schema"]),
     ("aetherflow-log-store", &["aetherflow-schema", "aetherflow-log-core"]),
@@ -40,6 +42,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "quantum",
             "aetherflow-oplog",
             "aetherflow-runtime",
             "aetherflow-statesync",
