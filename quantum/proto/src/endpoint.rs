@@ -8,6 +8,7 @@
 //! On failure: whatever is not understood is ignored.
 
 mod answers;
+mod footprint;
 
 use std::{
     collections::{BTreeMap, HashMap},

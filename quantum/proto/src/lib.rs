@@ -19,12 +19,15 @@ mod endpoint;
 mod error;
 mod fec;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod header;
 mod number;
 mod params;
 mod path;
 mod pmtu;
+mod qlog;
 mod ranges;
 mod receipt;
 mod recovery;
@@ -43,6 +46,7 @@ pub use self::{
     frame::Frame,
     header::{Flags, Header},
     number::PacketNumber,
+    qlog::QlogSink,
     stats::Stats,
     time::Time,
     types::{ChannelId, ConnectionId, Delivery, Ecn, Message, MessageId, Priority, Side},

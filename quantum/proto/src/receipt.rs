@@ -3,7 +3,7 @@
 //! Owns the set of received numbers of one space. Inputs: packets that opened, packets that were repaired, the peer's FLOOR.
 //! Effects: the header's acknowledgement, ACK frames, and when one is due.
 //! Invariants: below the acknowledgement everything was received, repaired, or lies below a FLOOR, whatever else was given up.
-//! Bounded: 256 ranges; when there are more, the lowest are given up, and what is below is taken for a duplicate: it is never
+//! Bounded: 512 ranges; when there are more, the lowest are given up, and what is below is taken for a duplicate: it is never
 //! acknowledged, so its sender sends it again.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `quantum/SPEC.md` section 10.
-const MAX_RANGES: usize = 256;
+const MAX_RANGES: usize = 512;
 /// Packets that wait for a common acknowledgement, at the start. RFC 9000 section 13.2.2.
 const FREQUENCY: u32 = 2;
 
@@ -151,6 +151,11 @@ impl Receipts {
     /// When an acknowledgement must be sent at the latest; a time in the past: at once.
     pub(crate) fn due(&self) -> Option<Time> {
         self.due
+    }
+
+    /// Ranges that are kept: at most [`MAX_RANGES`].
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.above.len(), MAX_RANGES)
     }
 
     /// Whether a packet that asks was received that has not been reported in a sent ACK.

@@ -115,8 +115,9 @@ impl Sampler {
     pub(super) fn take(&mut self, min_rtt: Option<Duration>, noise: f64) -> Option<RateSample> {
         let (sent_at, prior) = self.newest.take()?;
         let newly_acked = std::mem::take(&mut self.newly_acked);
+        // More than was delivered: the snapshot is of the sampler of another path.
+        let delivered = self.delivered.checked_sub(prior.delivered)?;
         self.first_sent_at = sent_at;
-        let delivered = self.delivered - prior.delivered;
         let lost = self.lost.saturating_sub(prior.lost);
         let settled = delivered + lost;
         // Either bound alone goes wrong: the first counts drops of a full queue as carried, the second runs away upwards
@@ -223,6 +224,19 @@ mod tests {
         let mut sampler = Sampler::default();
         sampler.on_app_limited(0);
         assert!(sampler.on_sent(ms(0), 1000, 0).app_limited);
+    }
+
+    #[test]
+    fn a_packet_of_another_path_gives_no_sample() {
+        let mut left = Sampler::default();
+        for at in 0..3 {
+            let snapshot = left.on_sent(ms(at), 1000, 0);
+            left.on_acked(ms(at), 1000, ms(at), &snapshot);
+        }
+        let stray = left.on_sent(ms(4), 1000, 0);
+        let mut sampler = Sampler::default();
+        sampler.on_acked(ms(5), 1000, ms(4), &stray);
+        assert!(sampler.take(None, 0.0).is_none());
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl Connection {
     }
 
     fn end(&mut self, now: Time, error: ConnectionError) {
+        self.log_closed(now, &error);
         self.events.push_back(Event::Closed(error));
         self.timers.clear();
         self.timers.close = Some(now + self.linger());

@@ -168,6 +168,15 @@ impl Ids {
         Ok(())
     }
 
+    /// Unused, announced and retiring ids, each with its bound.
+    pub(super) fn kept(&self) -> [(usize, usize); 3] {
+        [
+            (self.spare.len(), SPARE + 1),
+            (self.announce.len(), 2 * SPARE + RETIRING_MAX),
+            (self.retiring.len(), RETIRING_MAX),
+        ]
+    }
+
     /// The next id whose time is up.
     pub(super) fn pop_retired(&mut self, now: Time) -> Option<ConnectionId> {
         self.retiring.pop_front_if(|(at, _)| *at <= now).map(|(_, id)| id)

@@ -9,8 +9,10 @@
 
 mod closing;
 mod events;
+mod footprint;
 mod frequency;
 mod ids;
+mod logging;
 mod outgoing;
 mod packet;
 mod paths;
@@ -43,6 +45,7 @@ use crate::{
     number::PacketNumber,
     params::Params,
     pmtu::Pmtu,
+    qlog::Qlog,
     receipt::Receipts,
     recovery::{Outcome, Recovery},
     stats::Stats,
@@ -98,6 +101,7 @@ pub struct Connection {
     events: VecDeque<Event>,
     endpoint_events: VecDeque<EndpointEvent>,
     stats: Stats,
+    qlog: Option<Box<Qlog>>,
 }
 
 impl std::fmt::Debug for Connection {

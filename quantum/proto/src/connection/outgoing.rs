@@ -46,6 +46,11 @@ impl Outgoing {
         }
     }
 
+    /// Responses that wait, and the most that there may be.
+    pub(super) fn responses_kept(&self) -> (usize, usize) {
+        (self.responses.len(), RESPONSES_MAX)
+    }
+
     pub(super) fn probe(&mut self, space: Space, count: u8) {
         self.probes[space as usize] = count;
     }

@@ -77,6 +77,11 @@ impl<'a> Builder<'a> {
         self.end.saturating_sub(self.out.len())
     }
 
+    /// The header's acknowledgement.
+    pub(super) fn ack(&self) -> Option<PacketNumber> {
+        self.ack
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.out.len() == self.start + HEADER_LEN
     }

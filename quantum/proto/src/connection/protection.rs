@@ -197,6 +197,17 @@ impl Protection {
         self.planner.on_spurious(outcome.spurious);
     }
 
+    /// What is kept, each with its bound.
+    pub(super) fn kept(&self) -> [(usize, usize); 4] {
+        let [payloads, blocks] = self.decoder.kept();
+        [
+            payloads,
+            blocks,
+            (self.repeats.len(), REPEATS_MAX),
+            (self.parities.len(), PARITIES_MAX),
+        ]
+    }
+
     /// A packet with FEC that holds no parity arrived.
     pub(super) fn on_source(
         &mut self,

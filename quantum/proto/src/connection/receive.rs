@@ -19,7 +19,7 @@ use crate::{
 /// How long a client waits for a better answer than that its version is not spoken.
 const VERSION_PATIENCE: Duration = Duration::from_secs(1);
 /// Unreliable datagrams that wait for the application.
-const DATAGRAMS_MAX: usize = 256;
+pub(super) const DATAGRAMS_MAX: usize = 256;
 
 /// An opened packet.
 struct Opened {
@@ -69,6 +69,7 @@ impl Connection {
     fn on_packet(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, header: &Header, packet: BytesMut) {
         let Some(opened) = self.open(header, packet) else {
             self.stats.packets_rejected += 1;
+            self.log_dropped(now, header, false);
             if self.keys.integrity_exhausted() {
                 self.fail(
                     now,
@@ -80,6 +81,7 @@ impl Connection {
         let receipts = &self.receipts[opened.level.space() as usize];
         if receipts.is_duplicate(opened.number) {
             self.stats.packets_duplicate += 1;
+            self.log_dropped(now, header, true);
             return;
         }
         let newest = opened.number >= receipts.expected();
@@ -96,6 +98,15 @@ impl Connection {
                 self.migrate(now, remote, same_id);
             }
         }
+        let Opened {
+            level,
+            number,
+            flags,
+            id,
+            ack,
+            ..
+        } = opened;
+        self.log_received(now, level, number, (flags, id), ack, &opened.payload);
         if let Err(error) = self.take_packet(now, ecn, opened) {
             self.fail(now, error);
         }
@@ -297,6 +308,7 @@ impl Connection {
 
     /// Retry, version or stateless reset.
     fn on_stateless(&mut self, now: Time, header: &Header, mut packet: BytesMut) {
+        self.log_stateless(now, header);
         let payload = packet.split_off(HEADER_LEN);
         let (syn, psh) = (header.flags.has(Flags::SYN), header.flags.has(Flags::PSH));
         let believable = self.side == Side::Client && !self.heard;

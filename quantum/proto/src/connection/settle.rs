@@ -23,6 +23,7 @@ impl Connection {
         }
         for packet in outcome.lost.drain(..) {
             self.stats.packets_lost += 1;
+            self.log_lost(now, &packet, outcome.timeout);
             let probe = packet
                 .frames
                 .iter()
@@ -73,6 +74,7 @@ impl Connection {
             self.stats.probes += u64::from(count);
             self.outgoing.probe(space, count);
         }
+        self.log_metrics(now);
         outcome.clear();
     }
 

@@ -136,6 +136,7 @@ impl Connection {
             events: Default::default(),
             endpoint_events: Default::default(),
             stats: Stats::default(),
+            qlog: None,
             config,
             rng,
         };
@@ -159,6 +160,7 @@ impl Connection {
                 ));
             }
             self.set_peer(params)?;
+            self.log_peer(now);
         }
         if progress.handshake && self.side == Side::Client {
             self.recovery.set_guard(now, Space::Handshake);

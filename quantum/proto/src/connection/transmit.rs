@@ -44,7 +44,9 @@ impl Connection {
     pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, out: &mut Vec<u8>) -> Option<Transmit> {
         match &mut self.state {
             State::Open { .. } => {}
-            State::Closing(closing) => return std::mem::take(&mut closing.due).then(|| self.transmit_close(out))?,
+            State::Closing(closing) => {
+                return std::mem::take(&mut closing.due).then(|| self.transmit_close(now, out))?;
+            }
             State::Draining | State::Drained => return None,
         }
         let from = out.len();
@@ -527,8 +529,9 @@ impl Connection {
     }
 
     /// Seals the packet and books it.
-    fn send_packet(&mut self, now: Time, mut packet: Builder<'_>) -> Result<(), TransportError> {
+    pub(super) fn send_packet(&mut self, now: Time, mut packet: Builder<'_>) -> Result<(), TransportError> {
         let space = packet.level.space();
+        self.log_sent(now, &packet);
         let (start, head) = packet.complete(self.ids.current());
         let Builder {
             out,
@@ -553,6 +556,7 @@ impl Connection {
         let interactive = flags.has(Flags::URG) && level == Level::Application;
         let size = size as u16;
         let sent = SentPacket {
+            level,
             number,
             sent_at: now,
             size,
@@ -605,13 +609,13 @@ impl Connection {
         })
     }
 
-    fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {
+    pub(super) fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {
         let ack = self.receipts[Space::Application as usize].acknowledgement();
         Builder::new(out, Level::Application, self.next_application_number(), ack, limit)
     }
 
     /// CLOSE at every level that the peer may have keys for.
-    fn transmit_close(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+    fn transmit_close(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Transmit> {
         let State::Closing(closing) = &self.state else {
             return None;
         };
@@ -628,6 +632,7 @@ impl Connection {
             let mut packet = Builder::new(out, level, number, None, usize::from(Pmtu::BASE));
             packet.flags = packet.flags.with(Flags::FIN);
             packet.put(&frame, None);
+            self.log_sent(now, &packet);
             let (start, head) = packet.complete(self.ids.current());
             if self.keys.seal(level, number, &head, out, start + HEADER_LEN).is_err() {
                 out.truncate(start);

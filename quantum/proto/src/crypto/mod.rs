@@ -21,6 +21,8 @@ use crate::{
     types::{ConnectionId, Level, Side},
 };
 
+#[cfg(test)]
+mod first_flight;
 mod generation;
 mod key;
 mod stateless;
@@ -163,6 +165,16 @@ impl Keyring {
             Level::Handshake => self.handshake.sealer.is_some(),
             Level::Early => self.early.sealer.is_some(),
             Level::Application => self.application.is_some(),
+        }
+    }
+
+    /// Whether packets of the level can be opened.
+    pub(crate) fn can_open(&self, level: Level) -> bool {
+        match level {
+            Level::Initial => self.initial.opener.is_some(),
+            Level::Handshake => self.handshake.opener.is_some(),
+            Level::Early => self.early.opener.is_some(),
+            Level::Application => self.application.is_some() && self.tls_finished,
         }
     }
 

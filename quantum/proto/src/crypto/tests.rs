@@ -40,7 +40,7 @@ fn open(keys: &mut Keyring, level: Level, number: PacketNumber, sealed: &[u8]) -
 const APPLICATION: Level = Level::Application;
 
 /// One key of RFC 9001 section 5.1, derived by other means.
-fn derive(secret: &hkdf::Prk, label: &[u8], out: &mut [u8]) {
+pub(super) fn derive(secret: &hkdf::Prk, label: &[u8], out: &mut [u8]) {
     struct Len(usize);
     impl hkdf::KeyType for Len {
         fn len(&self) -> usize {

@@ -125,6 +125,11 @@ impl Decoder {
         Ok(())
     }
 
+    /// Payloads and blocks that are kept, each with its bound.
+    pub(crate) fn kept(&self) -> [(usize, usize); 2] {
+        [(self.payloads.0.len(), PAYLOADS), (self.blocks.len(), BLOCKS)]
+    }
+
     /// Blocks that contradicted themselves: the peer's encoder is broken.
     pub(crate) fn contradictions(&self) -> u64 {
         self.contradictions

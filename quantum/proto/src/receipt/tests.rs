@@ -194,18 +194,18 @@ fn the_floor_settles_what_is_below() {
 #[test]
 fn too_many_ranges_give_up_the_lowest() {
     let mut receipts = after(&[0]);
-    // 300 gaps: 1, 3, 5 ... are missing.
-    (1..=300).for_each(|block| receipts.on_packet(at(0), n(block * 2), true, false, None));
+    // 600 gaps: 1, 3, 5 ... are missing.
+    (1..=600).for_each(|block| receipts.on_packet(at(0), n(block * 2), true, false, None));
     assert_eq!(receipts.above.len(), MAX_RANGES);
     assert_eq!(receipts.acknowledgement(), Some(n(1)));
-    // 2 to 88 are given up.
-    assert!(receipts.is_duplicate(n(87)) && receipts.is_duplicate(n(88)) && !receipts.is_duplicate(n(89)));
+    // 2 to 176 are given up.
+    assert!(receipts.is_duplicate(n(175)) && receipts.is_duplicate(n(176)) && !receipts.is_duplicate(n(177)));
     receipts.on_floor(n(51));
     assert_eq!(receipts.acknowledgement(), Some(n(51)));
-    receipts.on_floor(n(89));
-    assert_eq!(receipts.acknowledgement(), Some(n(89)));
-    receipts.on_packet(at(0), n(89), true, false, None);
-    assert_eq!(receipts.acknowledgement(), Some(n(91)));
+    receipts.on_floor(n(177));
+    assert_eq!(receipts.acknowledgement(), Some(n(177)));
+    receipts.on_packet(at(0), n(177), true, false, None);
+    assert_eq!(receipts.acknowledgement(), Some(n(179)));
 }
 
 #[derive(Clone, Debug)]

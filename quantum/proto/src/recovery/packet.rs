@@ -3,7 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::{
-    bbr::Snapshot, channel::Chunk, handshake::CryptoRange, number::PacketNumber, time::Time, types::ChannelId,
+    bbr::Snapshot,
+    channel::Chunk,
+    handshake::CryptoRange,
+    number::PacketNumber,
+    time::Time,
+    types::{ChannelId, Level},
 };
 
 /// What a sent packet held, as far as it matters when it is acknowledged or lost.
@@ -28,6 +33,7 @@ pub(crate) enum SentFrame {
 /// A packet that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct SentPacket {
+    pub(crate) level: Level,
     pub(crate) number: PacketNumber,
     pub(crate) sent_at: Time,
     /// Bytes of the packet, header and tag included.

@@ -9,11 +9,12 @@ mod timing;
 use smallvec::SmallVec;
 
 use super::*;
-use crate::{bbr::Snapshot, frame::Block};
+use crate::{bbr::Snapshot, frame::Block, types::Level};
 
 /// A packet of 1,000 bytes that asks for an acknowledgement, sent so many nanoseconds after the origin.
 pub(super) fn packet(number: u64, sent_at: u64) -> SentPacket {
     SentPacket {
+        level: Level::Application,
         number: PacketNumber(number),
         sent_at: Time::from_nanos(sent_at),
         size: 1_000,
