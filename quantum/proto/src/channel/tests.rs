@@ -1,5 +1,7 @@
 //! An outbox and an inbox with a bad network between them.
 
+#![allow(clippy::disallowed_methods, reason = "one test measures the machine")]
+
 use std::{collections::BTreeMap, hint::black_box, time::Instant};
 
 use bytes::Bytes;

@@ -129,10 +129,11 @@ impl Ids {
         Ok(true)
     }
 
-    /// Client: takes an unused id, if there is one; the old one is retired.
-    pub(super) fn take_fresh(&mut self) {
+    /// Client: takes an unused id, if there is one; the old one is retired, and forgotten after `linger`.
+    pub(super) fn take_fresh(&mut self, now: Time, linger: Duration) {
         if let Some(fresh) = self.spare.pop_front() {
             self.announce.push_back(self.current.sequence);
+            self.retiring.push_back((now + linger, self.current.id));
             self.current = fresh;
         }
     }
@@ -161,7 +162,6 @@ impl Ids {
         self.announce.retain(|announced| *announced != sequence);
         if let Some(at) = self.spare.iter().position(|known| known.sequence == sequence)
             && let Some(known) = self.spare.remove(at)
-            && self.retiring.len() < RETIRING_MAX
         {
             self.retiring.push_back((now + linger, known.id));
         }
@@ -173,17 +173,22 @@ impl Ids {
         [
             (self.spare.len(), SPARE + 1),
             (self.announce.len(), 2 * SPARE + RETIRING_MAX),
-            (self.retiring.len(), RETIRING_MAX),
+            (self.retiring.len(), RETIRING_MAX + SPARE),
         ]
     }
 
     /// The next id whose time is up.
     pub(super) fn pop_retired(&mut self, now: Time) -> Option<ConnectionId> {
-        self.retiring.pop_front_if(|(at, _)| *at <= now).map(|(_, id)| id)
+        // The oldest gives way when there are too many.
+        let full = self.retiring.len() > RETIRING_MAX;
+        self.retiring
+            .pop_front_if(|(at, _)| full || *at <= now)
+            .map(|(_, id)| id)
     }
 
     pub(super) fn next_retirement(&self) -> Option<Time> {
-        self.retiring.front().map(|(at, _)| *at)
+        let full = self.retiring.len() > RETIRING_MAX;
+        self.retiring.front().map(|(at, _)| if full { Time::ZERO } else { *at })
     }
 
     /// A sequence that the peer has to hear of: given (server) or retired (client).

@@ -78,8 +78,8 @@ pub struct Connection {
     ids: Ids,
     paths: Paths,
     pmtu: Pmtu,
-    /// When the path began: packets sent before say nothing about it.
-    path_began: Time,
+    /// The path's first application packet: those before say nothing about it.
+    path_began: PacketNumber,
     ecn_works: bool,
 
     /// For each number space, in the order of [`Space`].

@@ -11,7 +11,7 @@ use crate::{
     pmtu::Pmtu,
     recovery::Recovery,
     time::Time,
-    types::Side,
+    types::{Side, Space},
 };
 
 pub(super) struct Paths {
@@ -95,7 +95,8 @@ impl Connection {
 
     /// Client: this end moves.
     pub(super) fn leave_path(&mut self, now: Time) {
-        self.ids.take_fresh();
+        let linger = self.linger();
+        self.ids.take_fresh(now, linger);
         self.outgoing.ping = true;
         self.restart_path(now);
     }
@@ -105,7 +106,7 @@ impl Connection {
         self.recovery.reset_rtt(self.config.initial_rtt);
         self.bbr = Bbr::new(now, Pmtu::BASE, self.config.initial_rtt, self.rng.next_u64());
         self.pmtu.reset();
-        self.path_began = now;
+        self.path_began = self.recovery.next_number(Space::Application);
         self.protection.on_new_path();
     }
 

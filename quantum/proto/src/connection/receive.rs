@@ -18,6 +18,7 @@ use crate::{
 
 /// How long a client waits for a better answer than that its version is not spoken.
 const VERSION_PATIENCE: Duration = Duration::from_secs(1);
+const MISPLACED: &str = "a frame that is not allowed at its level";
 /// Unreliable datagrams that wait for the application.
 pub(super) const DATAGRAMS_MAX: usize = 256;
 
@@ -190,6 +191,7 @@ impl Connection {
             match frame {
                 // Its acknowledgement counts from a header that was not restored; a later one says the same.
                 Ok(Frame::Ack(_)) | Err(_) => {}
+                Ok(frame) if !allowed(origin.level, self.side, &frame) => return Err(violation(MISPLACED)),
                 Ok(frame) => self.take_frame(now, origin, frame, &mut Vec::new())?,
             }
         }
@@ -207,7 +209,7 @@ impl Connection {
         for frame in Frames::new(origin.ack, payload) {
             let frame = frame?;
             if !allowed(origin.level, self.side, &frame) {
-                return Err(violation("a frame that is not allowed at its level"));
+                return Err(violation(MISPLACED));
             }
             taken.asks |= frame.asks_for_ack();
             taken.acked |= matches!(frame, Frame::Ack(_));
@@ -256,7 +258,7 @@ impl Connection {
             }
             // The endpoint has looked at a server's; a client keeps it for its next connection.
             Frame::Token(token) => {
-                if self.side == Side::Client {
+                if self.side == Side::Client && level == Level::Application {
                     self.visit_token = Some(token);
                 }
             }

@@ -12,11 +12,11 @@ impl Connection {
     pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
         self.protection.learn(outcome);
         for packet in outcome.acked.drain(..) {
-            if packet.asks_for_ack && packet.sent_at >= self.path_began {
+            if packet.asks_for_ack && packet.number >= self.path_began {
                 self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);
                 self.pmtu.on_packet(now, packet.size, false);
             }
-            let here = packet.sent_at >= self.path_began;
+            let here = packet.number >= self.path_began;
             for frame in packet.frames {
                 self.on_frame_acked(now, frame, here);
             }
@@ -35,7 +35,7 @@ impl Connection {
                     self.bbr.set_packet_size(self.pmtu.current());
                 }
             }
-            let here = packet.sent_at >= self.path_began;
+            let here = packet.number >= self.path_began;
             for frame in packet.frames {
                 match frame {
                     SentFrame::MtuProbe(size) if here => self.pmtu.on_probe_lost(now, size),

@@ -1,5 +1,7 @@
 //! What an acknowledgement costs. Run by hand: `cargo test -p quantum-proto --release -- --ignored --nocapture timing`.
 
+#![allow(clippy::disallowed_methods, reason = "it measures the machine")]
+
 use std::{collections::VecDeque, hint::black_box};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
