@@ -1,26 +1,45 @@
 //! Time, as the core wants it.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use quantum_proto::Time;
 
-/// Counts from when the endpoint was made.
+/// Counts from the Unix epoch, so that tokens of an earlier process have their true age, but never goes back: the wall clock is only
+/// asked once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    origin: Instant,
+    start: Instant,
+    /// What the wall clock said then.
+    wall: Time,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { origin: Instant::now() }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            start: Instant::now(),
+            wall: Time::ZERO + wall,
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
-        let nanos = self.origin.elapsed().as_nanos();
-        Time::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        self.wall + self.start.elapsed()
     }
+}
 
-    pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.origin + std::time::Duration::from_nanos(time.as_nanos())
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn it_counts_from_the_epoch_and_goes_on() {
+        let clock = Clock::start();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = clock.now();
+        let apart = now.since(Time::ZERO + wall).max((Time::ZERO + wall).since(now));
+        assert!(apart < Duration::from_secs(60), "{apart:?}");
+        assert!(clock.now() >= now);
     }
 }

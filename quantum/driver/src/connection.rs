@@ -1,128 +1,14 @@
 //! The handles by which an application uses a connection.
 
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use quantum_proto::{
-    ChannelId, CloseCode, ConnectionError, ConnectionEvent, Event, Message, SendError, Stats, Time,
+use quantum_proto::{ChannelId, CloseCode, ConnectionError, ConnectionId, Message, SendError, Side, Stats};
+
+use crate::{
+    options::SendOptions,
+    shared::{Phase, Shared},
 };
-use tokio::sync::{Notify, watch};
-
-use crate::{clock::Clock, endpoint::Endpoint, options::SendOptions};
-
-/// Events of the endpoint that wait for the connection's task; datagrams beyond this are lost, as datagrams may be.
-const INBOX_MAX: usize = 2048;
-
-/// How far a connection has come.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Phase {
-    Handshake,
-    Established,
-    Over(ConnectionError),
-}
-
-/// What the task of a connection and its handles share.
-pub(crate) struct Shared {
-    core: Mutex<quantum_proto::Connection>,
-    clock: Clock,
-    inbox: Mutex<VecDeque<ConnectionEvent>>,
-    /// The task has something to do.
-    pub(crate) work: Notify,
-    readable: Notify,
-    datagrams: Notify,
-    writable: Notify,
-    phase: watch::Sender<Phase>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    pub(crate) fn new(core: quantum_proto::Connection, clock: Clock) -> Self {
-        Self {
-            core: Mutex::new(core),
-            clock,
-            inbox: Mutex::new(VecDeque::new()),
-            work: Notify::new(),
-            readable: Notify::new(),
-            datagrams: Notify::new(),
-            writable: Notify::new(),
-            phase: watch::Sender::new(Phase::Handshake),
-        }
-    }
-
-    /// The endpoint's: a datagram came.
-    pub(crate) fn push(&self, event: ConnectionEvent) {
-        let mut inbox = lock(&self.inbox);
-        if inbox.len() < INBOX_MAX {
-            inbox.push_back(event);
-        }
-        if inbox.len() == 1 {
-            self.work.notify_one();
-        }
-    }
-
-    pub(crate) fn take_inbox(&self, into: &mut VecDeque<ConnectionEvent>) {
-        std::mem::swap(&mut *lock(&self.inbox), into);
-    }
-
-    pub(crate) fn core(&self) -> MutexGuard<'_, quantum_proto::Connection> {
-        lock(&self.core)
-    }
-
-    /// An action of the application, after which the task looks what there is to send.
-    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut quantum_proto::Connection, Time) -> T) -> T {
-        let result = act(&mut lock(&self.core), self.clock.now());
-        self.work.notify_one();
-        result
-    }
-
-    /// The core's news for the application.
-    pub(crate) fn announce(&self, event: Event) {
-        match event {
-            Event::Connected => {
-                self.phase.send_if_modified(|phase| {
-                    let first = *phase == Phase::Handshake;
-                    if first {
-                        *phase = Phase::Established;
-                    }
-                    first
-                });
-            }
-            Event::Readable => self.readable.notify_waiters(),
-            Event::DatagramReadable => self.datagrams.notify_waiters(),
-            Event::Writable => self.writable.notify_waiters(),
-            Event::Moved(remote) => tracing::debug!(%remote, "the peer has moved"),
-            Event::Closed(error) => self.end(error),
-            Event::Drained => {}
-        }
-    }
-
-    pub(crate) fn end(&self, error: ConnectionError) {
-        self.phase.send_if_modified(|phase| {
-            let first = !matches!(phase, Phase::Over(_));
-            if first {
-                *phase = Phase::Over(error);
-            }
-            first
-        });
-        self.readable.notify_waiters();
-        self.datagrams.notify_waiters();
-        self.writable.notify_waiters();
-    }
-
-    fn over(&self) -> Option<ConnectionError> {
-        match &*self.phase.borrow() {
-            Phase::Over(error) => Some(error.clone()),
-            Phase::Handshake | Phase::Established => None,
-        }
-    }
-}
 
 /// Closes the connection when the last handle is gone.
 struct Owner {
@@ -135,16 +21,14 @@ impl Drop for Owner {
     }
 }
 
-/// A connection. Cheap to clone; closed at once when the last clone is dropped (use [`Self::finish`] to deliver everything before).
+/// A connection. Cheap to clone; closed at once when the last clone is dropped ([`Self::finish`] delivers everything before).
 #[derive(Clone)]
 pub struct Connection {
     owner: Arc<Owner>,
-    /// Keeps the socket.
-    endpoint: Option<Endpoint>,
 }
 
-/// Takes messages for one channel. Cheap to clone.
-#[derive(Clone)]
+/// Takes messages for one channel. Cheap to clone; keeps the connection open.
+#[derive(Clone, Debug)]
 pub struct Channel {
     connection: Connection,
     id: ChannelId,
@@ -157,21 +41,19 @@ pub enum SendMessageError {
     /// The peer does not take such a message.
     #[error(transparent)]
     Refused(SendError),
-    /// The connection is over.
+    /// The connection is over, or finishing.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
 }
 
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { owner: Arc::new(Owner { shared }), endpoint: None }
+        Self {
+            owner: Arc::new(Owner { shared }),
+        }
     }
 
-    pub(crate) fn keep(self, endpoint: Endpoint) -> Self {
-        Self { endpoint: Some(endpoint), ..self }
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Shared {
         &self.owner.shared
     }
 
@@ -180,24 +62,30 @@ impl Connection {
     /// # Errors
     /// The connection failed.
     pub async fn established(&self) -> Result<(), ConnectionError> {
-        let mut phase = self.shared().phase.subscribe();
-        match phase.wait_for(|phase| *phase != Phase::Handshake).await.as_deref() {
-            Ok(Phase::Over(error)) => Err(error.clone()),
-            Ok(_) => Ok(()),
-            Err(_) => Err(ConnectionError::Closed),
+        match self.reaches(|phase| *phase != Phase::Handshake).await {
+            Phase::Over(error) => Err(error),
+            Phase::Handshake | Phase::Established => Ok(()),
         }
     }
 
-    /// Hands over a whole message; waits while the queue is full. Cancelling before it returns means that the message was not taken.
+    async fn reaches(&self, far_enough: impl FnMut(&Phase) -> bool) -> Phase {
+        let mut phase = self.shared().phase.subscribe();
+        match phase.wait_for(far_enough).await {
+            Ok(phase) => phase.clone(),
+            // Impossible while `self` holds the sender.
+            Err(_) => Phase::Over(ConnectionError::Closed),
+        }
+    }
+
+    /// Hands over a whole message; waits while the queue is full. When it is cancelled before it returns, the message was not taken.
+    /// Before the handshake is complete messages are queued, and refused later by closing if the peer does not take them.
     ///
     /// # Errors
     /// The message is longer than the peer takes, the channel does not exist, or the connection is over.
     pub async fn send(&self, channel: ChannelId, options: SendOptions, data: Bytes) -> Result<(), SendMessageError> {
         loop {
-            let writable = self.shared().writable.notified();
-            tokio::pin!(writable);
             // From here on no wake-up is missed.
-            writable.as_mut().enable();
+            let writable = self.shared().writable.notified();
             match self.try_send(channel, options, data.clone()) {
                 Err(SendMessageError::Refused(SendError::Blocked)) => writable.await,
                 done => return done,
@@ -210,20 +98,32 @@ impl Connection {
     /// # Errors
     /// As [`Self::send`], and [`SendError::Blocked`] when the queue is full.
     pub fn try_send(&self, channel: ChannelId, options: SendOptions, data: Bytes) -> Result<(), SendMessageError> {
-        let SendOptions { delivery, priority, replay_safe } = options;
+        let SendOptions {
+            delivery,
+            priority,
+            replay_safe,
+        } = options;
         let sent = self.shared().with(|core, _| match replay_safe {
             true => core.send_replay_safe(channel, delivery, priority, data),
             false => core.send(channel, delivery, priority, data),
         });
-        sent.map_err(|error| match error {
+        sent.map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: SendError) -> SendMessageError {
+        match error {
             SendError::Closed => self.shared().over().unwrap_or(ConnectionError::Closed).into(),
             error => SendMessageError::Refused(error),
-        })
+        }
     }
 
     /// A handle for one channel.
     pub fn channel(&self, id: ChannelId, options: SendOptions) -> Channel {
-        Channel { connection: self.clone(), id, options }
+        Channel {
+            connection: self.clone(),
+            id,
+            options,
+        }
     }
 
     /// The next message of any channel. Cancelling loses nothing; several callers share the messages.
@@ -231,15 +131,14 @@ impl Connection {
     /// # Errors
     /// The connection is over and everything that arrived was taken.
     pub async fn recv(&self) -> Result<Message, ConnectionError> {
-        let shared = self.shared();
         loop {
-            let readable = shared.readable.notified();
-            tokio::pin!(readable);
-            readable.as_mut().enable();
+            let readable = self.shared().readable.notified();
+            // Asked first: what arrived before the end is there by then.
+            let over = self.shared().over();
             if let Some(message) = self.try_recv() {
                 return Ok(message);
             }
-            if let Some(error) = shared.over() {
+            if let Some(error) = over {
                 return Err(error);
             }
             readable.await;
@@ -250,8 +149,7 @@ impl Connection {
     pub fn try_recv(&self) -> Option<Message> {
         let mut core = self.shared().core();
         let message = core.recv()?;
-        // Room that was freed has to be told when it is much.
-        let tell = core.wants_to_credit();
+        let tell = core.has_credit_to_announce();
         drop(core);
         if tell {
             self.shared().work.notify_one();
@@ -262,28 +160,30 @@ impl Connection {
     /// Sends an unreliable datagram; the oldest waiting one gives way when there are too many.
     ///
     /// # Errors
-    /// It is longer than the path or the peer takes, or the connection is over.
+    /// It is longer than [`Self::max_datagram`], or the connection is over.
     pub fn send_datagram(&self, data: Bytes) -> Result<(), SendMessageError> {
-        self.shared().with(|core, _| core.send_datagram(data)).map_err(|error| match error {
-            SendError::Closed => self.shared().over().unwrap_or(ConnectionError::Closed).into(),
-            error => SendMessageError::Refused(error),
-        })
+        let sent = self.shared().with(|core, _| core.send_datagram(data));
+        sent.map_err(|error| self.refused(error))
     }
 
-    /// The next unreliable datagram.
+    /// Bytes that a datagram may have now: what the path and the peer take. 0 when it takes none, and before the handshake is complete.
+    pub fn max_datagram(&self) -> usize {
+        self.shared().core().max_datagram()
+    }
+
+    /// The next unreliable datagram. Cancelling loses nothing.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection is over and everything that arrived was taken.
     pub async fn recv_datagram(&self) -> Result<Bytes, ConnectionError> {
-        let shared = self.shared();
         loop {
-            let readable = shared.datagrams.notified();
-            tokio::pin!(readable);
-            readable.as_mut().enable();
-            if let Some(datagram) = shared.core().recv_datagram() {
+            let readable = self.shared().datagrams.notified();
+            let over = self.shared().over();
+            let datagram = self.shared().core().recv_datagram();
+            if let Some(datagram) = datagram {
                 return Ok(datagram);
             }
-            if let Some(error) = shared.over() {
+            if let Some(error) = over {
                 return Err(error);
             }
             readable.await;
@@ -295,7 +195,8 @@ impl Connection {
         self.shared().with(|core, now| core.close(now, code, reason));
     }
 
-    /// Delivers what was sent, then closes, and returns how it ended: [`ConnectionError::Closed`] when all is well.
+    /// Delivers what was sent, then closes, and returns how it ended: [`ConnectionError::Closed`] when the peer has everything. What the
+    /// peer sends in the meantime can be received; when both ends finish, the first that is done closes.
     pub async fn finish(&self) -> ConnectionError {
         self.shared().with(|core, now| core.finish(now));
         self.closed().await
@@ -303,10 +204,9 @@ impl Connection {
 
     /// Waits until the connection is over and returns why.
     pub async fn closed(&self) -> ConnectionError {
-        let mut phase = self.shared().phase.subscribe();
-        match phase.wait_for(|phase| matches!(phase, Phase::Over(_))).await.as_deref() {
-            Ok(Phase::Over(error)) => error.clone(),
-            _ => ConnectionError::Closed,
+        match self.reaches(|phase| matches!(phase, Phase::Over(_))).await {
+            Phase::Over(error) => error,
+            Phase::Handshake | Phase::Established => ConnectionError::Closed,
         }
     }
 
@@ -320,12 +220,22 @@ impl Connection {
         self.shared().core().stats()
     }
 
+    /// Which end this is.
+    pub fn side(&self) -> Side {
+        self.shared().core().side()
+    }
+
+    /// The id that packets carry now.
+    pub fn id(&self) -> ConnectionId {
+        self.shared().core().id()
+    }
+
     /// Where the peer is now.
     pub fn remote(&self) -> SocketAddr {
         self.shared().core().remote()
     }
 
-    /// The application protocol that both ends agreed on.
+    /// The application protocol that both ends agreed on, once known.
     pub fn protocol(&self) -> Option<Vec<u8>> {
         self.shared().core().alpn()
     }
@@ -359,5 +269,10 @@ impl Channel {
     /// Which channel.
     pub fn id(&self) -> ChannelId {
         self.id
+    }
+
+    /// Of which connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use quantum_proto::{ClientConfig, Delivery, Priority, ServerConfig, TransportConfig};
+use quantum_proto::{
+    ClientConfig, Delivery, Priority, ServerConfig, TransportConfig,
+    tls::{self, TlsError, Trust},
+};
 
-use crate::identity::{Identity, IdentityError, Trust};
+use crate::{identity::Identity, tokens::Tokens};
 
 /// How a message is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,17 +23,26 @@ pub struct SendOptions {
 impl SendOptions {
     /// Ordered within its channel, ahead of everything that is not interactive, protected on lossy paths.
     pub fn interactive() -> Self {
-        Self { priority: Priority::Interactive, ..Self::default() }
+        Self {
+            priority: Priority::Interactive,
+            ..Self::default()
+        }
     }
 
     /// Ordered within its channel, behind everything else.
     pub fn bulk() -> Self {
-        Self { priority: Priority::Bulk, ..Self::default() }
+        Self {
+            priority: Priority::Bulk,
+            ..Self::default()
+        }
     }
 
     /// The same, delivered as soon as it is whole.
     pub fn unordered(self) -> Self {
-        Self { delivery: Delivery::Unordered, ..self }
+        Self {
+            delivery: Delivery::Unordered,
+            ..self
+        }
     }
 }
 
@@ -43,20 +55,21 @@ pub struct ServerOptions {
     pub protocols: Vec<Vec<u8>>,
     /// How connections behave.
     pub transport: TransportConfig,
-    /// Connections at the same time.
+    /// Connections at the same time, half-open ones included. Default 65,536.
     pub max_connections: usize,
     /// Connections that wait for [`Endpoint::accept`](crate::Endpoint::accept); more are refused. Default 256.
     pub accept_queue: usize,
-    /// Keys stateless resets. Kept over restarts, clients of before hear at once that their connection is gone; by default random.
+    /// Keys tokens and stateless resets. Kept over restarts, clients of before hear at once that their connection is gone; by default
+    /// random.
     pub secret: Option<[u8; 32]>,
 }
 
 impl ServerOptions {
     /// The defaults.
-    pub fn new<P: AsRef<str>>(identity: Identity, protocols: impl IntoIterator<Item = P>) -> Self {
+    pub fn new<P: AsRef<[u8]>>(identity: Identity, protocols: impl IntoIterator<Item = P>) -> Self {
         Self {
             identity,
-            protocols: protocols.into_iter().map(|name| name.as_ref().as_bytes().to_vec()).collect(),
+            protocols: protocols.into_iter().map(|name| name.as_ref().to_vec()).collect(),
             transport: TransportConfig::default(),
             max_connections: 65_536,
             accept_queue: 256,
@@ -64,44 +77,57 @@ impl ServerOptions {
         }
     }
 
-    pub(crate) fn config(&self) -> Result<ServerConfig, IdentityError> {
+    pub(crate) fn config(&self) -> Result<ServerConfig, TlsError> {
         Ok(ServerConfig {
-            tls: self.identity.server_config(&self.protocols)?,
+            tls: Arc::new(self.identity.server_config(&self.protocols)?),
             transport: Arc::new(self.transport.clone()),
         })
     }
 }
 
-/// How a client connects. Keep it for several connections to the same server: it remembers what makes the next one quicker.
+/// How a client connects. Keep it, or a clone, for all connections: it remembers of each server what makes the next connection to it
+/// quicker.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
     config: ClientConfig,
+    tokens: Arc<Tokens>,
 }
 
 impl ClientOptions {
     /// The defaults, for the application protocols that the client speaks, best first.
     ///
     /// # Errors
-    /// The trust cannot be used, for example because there are no certificates in it.
-    pub fn new<P: AsRef<str>>(trust: Trust, protocols: impl IntoIterator<Item = P>) -> Result<Self, IdentityError> {
-        Self::with_transport(trust, protocols, TransportConfig::default())
+    /// The trust or the protocols cannot be used, for example because there is no certificate.
+    pub fn new<P: AsRef<[u8]>>(trust: &Trust, protocols: impl IntoIterator<Item = P>) -> Result<Self, TlsError> {
+        let protocols: Vec<P> = protocols.into_iter().collect();
+        let names: Vec<&[u8]> = protocols.iter().map(AsRef::as_ref).collect();
+        let config = ClientConfig {
+            token: None,
+            tls: Arc::new(tls::client(trust, &names)?),
+            transport: Arc::default(),
+        };
+        Ok(Self {
+            config,
+            tokens: Arc::default(),
+        })
     }
 
-    /// With another behaviour of the connection.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_transport<P: AsRef<str>>(
-        trust: Trust,
-        protocols: impl IntoIterator<Item = P>,
-        transport: TransportConfig,
-    ) -> Result<Self, IdentityError> {
-        let protocols: Vec<Vec<u8>> = protocols.into_iter().map(|name| name.as_ref().as_bytes().to_vec()).collect();
-        let tls = trust.client_config(&protocols)?;
-        Ok(Self { config: ClientConfig { tls, transport: Arc::new(transport), token: None } })
+    /// The same with another behaviour of the connections.
+    #[must_use]
+    pub fn with_transport(mut self, transport: TransportConfig) -> Self {
+        self.config.transport = Arc::new(transport);
+        self
     }
 
-    pub(crate) fn config(&self) -> &ClientConfig {
-        &self.config
+    /// For a connection to this server.
+    pub(crate) fn config(&self, server: &str) -> ClientConfig {
+        ClientConfig {
+            token: self.tokens.take(server),
+            ..self.config.clone()
+        }
+    }
+
+    pub(crate) fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.clone()
     }
 }

@@ -1,54 +1,49 @@
-//! A UDP socket that sends and receives many datagrams at once (GSO, GRO, recvmmsg), with ECN.
+//! A UDP socket that sends and receives many datagrams at once (GSO, GRO, recvmmsg), with ECN, from the address that the peer knows.
+//!
+//! On failure: what cannot be sent is as good as lost on the way; a network card that refuses segmentation gets single datagrams.
 
 use std::{
-    io::{self, IoSliceMut},
-    net::SocketAddr,
-    task::{Context, Poll, ready},
+    io,
+    net::{IpAddr, SocketAddr},
 };
 
-use bytes::BytesMut;
 use quantum_proto::{Ecn, Transmit};
-use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
+use quinn_udp::{EcnCodepoint, UdpSockRef, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 
-/// Largest datagram that is looked at; longer ones are cut and then do not open.
-const DATAGRAM_MAX: usize = 2048;
 /// Bytes of the kernel's buffers, asked for: a burst of a whole window should fit.
 const KERNEL_BUFFER: usize = 4 << 20;
 
 pub(crate) struct Socket {
-    io: UdpSocket,
-    state: UdpSocketState,
-}
-
-/// What one receive call brought: datagrams of one sender, all but the last `stride` bytes long.
-pub(crate) struct Received {
-    pub(crate) remote: SocketAddr,
-    pub(crate) ecn: Option<Ecn>,
-    pub(crate) stride: usize,
-    pub(crate) data: BytesMut,
+    pub(crate) io: UdpSocket,
+    pub(crate) state: UdpSocketState,
+    /// IPv4 addresses are mapped.
+    is_ipv6: bool,
+    /// Bound to every address of the host: answers must name theirs.
+    is_wildcard: bool,
 }
 
 impl Socket {
+    /// Must be called within a tokio runtime. `[::]` serves IPv4 as well.
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let domain = socket2::Domain::for_address(addr);
         let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
         if addr.is_ipv6() {
-            // `[::]` serves IPv4 as well.
             socket.set_only_v6(false)?;
         }
         socket.bind(&addr.into())?;
-        Self::from_std(socket.into())
-    }
-
-    pub(crate) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let io = UdpSocket::from_std(socket)?;
+        let io = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         // The kernel may grant less; that costs speed only.
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&io), KERNEL_BUFFER);
         let _ = state.set_send_buffer_size(UdpSockRef::from(&io), KERNEL_BUFFER);
-        Ok(Self { io, state })
+        Ok(Self {
+            io,
+            state,
+            is_ipv6: addr.is_ipv6(),
+            is_wildcard: addr.ip().is_unspecified(),
+        })
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -60,85 +55,144 @@ impl Socket {
         self.state.max_gso_segments()
     }
 
-    /// Sends, or asks to be woken when it can.
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit, data: &[u8]) -> Poll<io::Result<()>> {
+    /// Sends as soon as the kernel has room. `local`: from which of the host's addresses.
+    pub(crate) async fn send(&self, transmit: &Transmit, local: Option<IpAddr>, data: &[u8]) -> io::Result<()> {
         loop {
-            ready!(self.io.poll_send_ready(cx))?;
-            match self.io.try_io(Interest::WRITABLE, || self.send_now(transmit, data)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+            match self.try_send(transmit, local, data) {
+                // Any number of tasks may wait here.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.io.writable().await?,
+                done => return done,
             }
         }
     }
 
-    /// Sends if the socket takes it; otherwise it is lost, as datagrams may be.
-    pub(crate) fn try_send(&self, transmit: &Transmit, data: &[u8]) {
-        let _ = self.io.try_io(Interest::WRITABLE, || self.send_now(transmit, data));
-    }
-
-    fn send_now(&self, transmit: &Transmit, data: &[u8]) -> io::Result<()> {
-        let transmit = quinn_udp::Transmit {
-            destination: transmit.remote,
-            ecn: transmit.ecn.map(|ecn| match ecn {
-                Ecn::Ect0 => EcnCodepoint::Ect0,
-                Ecn::Ect1 => EcnCodepoint::Ect1,
-                Ecn::Ce => EcnCodepoint::Ce,
-            }),
+    pub(crate) fn try_send(&self, transmit: &Transmit, local: Option<IpAddr>, data: &[u8]) -> io::Result<()> {
+        let batch = quinn_udp::Transmit {
+            destination: self.mapped(transmit.remote),
+            ecn: transmit.ecn.map(codepoint),
             contents: data,
             segment_size: (transmit.segment < data.len()).then_some(transmit.segment),
-            src_ip: None,
+            src_ip: local.filter(|_| self.is_wildcard),
         };
-        self.state.try_send(UdpSockRef::from(&self.io), &transmit)
-    }
-}
-
-/// The memory into which datagrams are received.
-pub(crate) struct ReceiveBuffer {
-    memory: Vec<u8>,
-    each: usize,
-}
-
-impl ReceiveBuffer {
-    pub(crate) fn new(socket: &Socket) -> Self {
-        let each = DATAGRAM_MAX * socket.state.gro_segments();
-        Self { memory: vec![0; each * BATCH_SIZE], each }
-    }
-
-    /// Receives what is there, or asks to be woken.
-    pub(crate) fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        socket: &Socket,
-        received: &mut Vec<Received>,
-    ) -> Poll<io::Result<()>> {
-        let mut metas = [RecvMeta::default(); BATCH_SIZE];
-        let count = loop {
-            ready!(socket.io.poll_recv_ready(cx))?;
-            let mut chunks = self.memory.chunks_exact_mut(self.each);
-            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-                std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-            let result = socket.io.try_io(Interest::READABLE, || {
-                socket.state.recv(UdpSockRef::from(&socket.io), &mut slices, &mut metas)
-            });
-            match result {
-                Ok(count) => break count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+        let sent = self.try_send_batch(&batch);
+        match &sent {
+            // Segmentation was refused, and is given up: these go one by one.
+            Err(error) if batch.segment_size.is_some() && error.kind() != io::ErrorKind::WouldBlock => {
+                if self.max_segments() == 1 {
+                    let single = |contents| quinn_udp::Transmit {
+                        contents,
+                        segment_size: None,
+                        ..batch
+                    };
+                    return data
+                        .chunks(transmit.segment)
+                        .try_for_each(|one| self.try_send_batch(&single(one)));
+                }
+                sent
             }
-        };
-        for (meta, memory) in metas[..count].iter().zip(self.memory.chunks_exact(self.each)) {
-            received.push(Received {
-                remote: meta.addr,
-                ecn: meta.ecn.map(|ecn| match ecn {
-                    EcnCodepoint::Ect0 => Ecn::Ect0,
-                    EcnCodepoint::Ect1 => Ecn::Ect1,
-                    EcnCodepoint::Ce => Ecn::Ce,
-                }),
-                stride: meta.stride.max(1),
-                // One copy for all of them: what is received next needs the memory.
-                data: BytesMut::from(&memory[..meta.len]),
-            });
+            _ => sent,
         }
-        Poll::Ready(Ok(()))
+    }
+
+    fn try_send_batch(&self, batch: &quinn_udp::Transmit<'_>) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || {
+            self.state.try_send(UdpSockRef::from(&self.io), batch)
+        })
+    }
+
+    fn mapped(&self, remote: SocketAddr) -> SocketAddr {
+        match remote {
+            SocketAddr::V4(v4) if self.is_ipv6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+            remote => remote,
+        }
+    }
+}
+
+/// The address as people know it.
+pub(crate) fn unmapped(remote: SocketAddr) -> SocketAddr {
+    match remote {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+            None => remote,
+        },
+        remote => remote,
+    }
+}
+
+pub(crate) fn codepoint(ecn: Ecn) -> EcnCodepoint {
+    match ecn {
+        Ecn::Ect0 => EcnCodepoint::Ect0,
+        Ecn::Ect1 => EcnCodepoint::Ect1,
+        Ecn::Ce => EcnCodepoint::Ce,
+    }
+}
+
+pub(crate) fn ecn(codepoint: EcnCodepoint) -> Ecn {
+    match codepoint {
+        EcnCodepoint::Ect0 => Ecn::Ect0,
+        EcnCodepoint::Ect1 => Ecn::Ect1,
+        EcnCodepoint::Ce => Ecn::Ce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(remote: SocketAddr, bytes: usize, segment: usize) -> Transmit {
+        Transmit {
+            remote,
+            bytes,
+            segment,
+            ecn: None,
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_are_shown_plain() {
+        let v4: SocketAddr = "192.0.2.1:7".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:7".parse().unwrap();
+        let v6: SocketAddr = "[2001:db8::1]:7".parse().unwrap();
+        assert_eq!([unmapped(v4), unmapped(mapped), unmapped(v6)], [v4, v4, v6]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_arrives_datagram_by_datagram_with_and_without_segmentation() {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let data: Vec<u8> = (0..2500).map(|byte| byte as u8).collect();
+        socket.send(&plain(to, 2500, 1000), None, &data).await.unwrap();
+        let mut buffer = [0; 4096];
+        for part in data.chunks(1000) {
+            let len = receiver.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..len], part);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_is_too_long_for_the_link_is_an_error_and_no_more() {
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let to = socket.local_addr().unwrap();
+        let data = vec![0; 70_000];
+        assert!(
+            socket
+                .send(&plain(to, data.len(), data.len()), None, &data)
+                .await
+                .is_err()
+        );
+        socket.send(&plain(to, 10, 10), None, &data[..10]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wildcard_of_ipv6_reaches_ipv4() {
+        let Ok(socket) = Socket::bind(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0)) else {
+            return; // The host has no IPv6.
+        };
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        socket.send(&plain(to, 5, 5), None, b"hello").await.unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 5);
     }
 }

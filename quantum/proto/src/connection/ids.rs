@@ -29,6 +29,8 @@ pub(super) struct Ids {
     current: Known,
     /// Client: to be taken. Server: given out, not used yet.
     spare: VecDeque<Known>,
+    /// Server: ids that the endpoint was asked for and has not made yet.
+    asked: usize,
     /// Server: the next sequence to give out.
     next_sequence: u64,
     /// Server: given ids that the peer has to hear of; client: sequences to retire.
@@ -48,6 +50,7 @@ impl Ids {
                 reset_token: None,
             },
             spare: VecDeque::new(),
+            asked: 0,
             next_sequence: 1,
             announce: VecDeque::new(),
             retiring: VecDeque::new(),
@@ -80,13 +83,16 @@ impl Ids {
         self.side == Side::Client && ours.fold(false, |found, ours| found | equal(ours, token))
     }
 
-    /// Server: how many ids the peer should still be given.
-    pub(super) fn wanted(&self) -> usize {
-        SPARE - self.spare.len().min(SPARE)
+    /// Server: how many more ids the endpoint is to be asked for, so that the peer has enough.
+    pub(super) fn ask(&mut self) -> usize {
+        let wanted = SPARE.saturating_sub(self.spare.len() + self.asked);
+        self.asked += wanted;
+        wanted
     }
 
     /// Server: the endpoint made these.
     pub(super) fn issue(&mut self, ids: Vec<(ConnectionId, [u8; 16])>) {
+        self.asked = self.asked.saturating_sub(ids.len());
         for (id, reset_token) in ids {
             let sequence = self.next_sequence;
             self.next_sequence += 1;

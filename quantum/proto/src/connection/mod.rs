@@ -188,6 +188,11 @@ impl Connection {
         Some(message)
     }
 
+    /// Whether so much was taken by [`Self::recv`] that the peer should hear of the room: then look what there is to send.
+    pub fn has_credit_to_announce(&self) -> bool {
+        self.inbox.has_credit()
+    }
+
     /// Queues an unreliable datagram; the oldest waiting one is dropped when there are too many.
     ///
     /// # Errors

@@ -124,6 +124,11 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Fills all room with PADDING.
+    pub(super) fn fill(&mut self) {
+        self.out.resize(self.end.max(self.out.len()), 0);
+    }
+
     /// The frames.
     pub(super) fn payload(&self) -> &[u8] {
         &self.out[self.start + HEADER_LEN..]

@@ -240,8 +240,11 @@ impl Connection {
 
     /// Server: the client should always have some ids to move with.
     pub(super) fn want_ids(&mut self) {
-        let wanted = self.ids.wanted();
-        if self.side == Side::Server && wanted > 0 {
+        if self.side == Side::Client {
+            return;
+        }
+        let wanted = self.ids.ask();
+        if wanted > 0 {
             let event = crate::endpoint::ToEndpoint::NeedIds(wanted);
             self.endpoint_events.push_back(crate::endpoint::EndpointEvent(event));
         }

@@ -316,6 +316,10 @@ impl Connection {
             return Ok(false);
         }
         self.put_floor(&mut packet);
+        if messages && packet.room() < MESSAGE_ROOM {
+            // Datagrams of the same size go to the kernel together.
+            packet.fill();
+        }
         self.send_packet(now, packet)?;
         Ok(true)
     }

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use rustls::{
-    AlertDescription,
+    AlertDescription, CertificateError,
     pki_types::ServerName,
     quic::{ClientConnection, Connection, KeyChange, ServerConnection, Version},
 };
@@ -213,7 +213,12 @@ impl Handshake {
             _ => self.tls.alert(),
         };
         let code = alert.map_or(CloseCode::PROTOCOL, |alert| CloseCode::tls(alert.into()));
-        TransportError::new(code, error.to_string())
+        let reason = match error {
+            // Of a verifier of our own: rustls would print the type instead of the words.
+            rustls::Error::InvalidCertificate(CertificateError::Other(own)) => own.0.to_string(),
+            _ => error.to_string(),
+        };
+        TransportError::new(code, reason)
     }
 
     /// The next bytes to send at a level, at most `budget` of them; what was lost comes first.

@@ -131,6 +131,11 @@ impl Inbox {
         !self.ready.is_empty()
     }
 
+    /// Whether there is a limit to announce.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.window.is_due() || !self.due.is_empty()
+    }
+
     /// A new limit for the connection, when a good part of the window was used since the last one (or one was lost). It counts as
     /// announced: the caller sends it, or calls [`Self::on_max_data_lost`].
     pub(crate) fn max_data(&mut self) -> Option<u64> {

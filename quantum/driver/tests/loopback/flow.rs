@@ -1,0 +1,125 @@
+//! A sender waits for a reader that is slow, and memory stays bounded.
+
+use std::time::Duration;
+
+use quantum::{ChannelId, SendError, SendMessageError, SendOptions, TransportConfig};
+
+use crate::pair::{Pair, message, number, server_options, until, within};
+
+const SIZE: usize = 10_000;
+const BUFFER: usize = 200_000;
+const WINDOW: u32 = 300_000;
+
+fn narrow() -> Pair {
+    let mut options = server_options();
+    options.transport.max_message = 20_000;
+    options.transport.receive_window = WINDOW;
+    options.transport.channel_window = WINDOW;
+    Pair::with(
+        &options,
+        TransportConfig {
+            send_buffer: BUFFER,
+            ..TransportConfig::default()
+        },
+    )
+}
+
+/// Queues messages until no more are taken, for as long as room comes back; returns how many.
+async fn fill(connection: &quantum::Connection) -> u32 {
+    let mut count = 0;
+    let mut quiet = 0;
+    // A sender that waits is only woken when much room is there; who tries finds the last bit of it.
+    while quiet < 50 {
+        match connection.try_send(ChannelId(0), SendOptions::bulk(), message(count, SIZE)) {
+            Ok(()) => (count, quiet) = (count + 1, 0),
+            Err(error) => {
+                assert_eq!(error, SendMessageError::Refused(SendError::Blocked));
+                quiet += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_waits_until_the_reader_reads() {
+    within(async {
+        let pair = narrow();
+        let (client, server) = pair.connect().await;
+        let taken = fill(&client).await;
+        let bytes = taken as usize * SIZE;
+        assert!(bytes > WINDOW as usize / 2, "{bytes} bytes: stopped too early");
+        assert!(bytes <= BUFFER + WINDOW as usize, "{bytes} bytes are kept");
+        let sending = tokio::spawn(async move {
+            for n in taken..taken + 200 {
+                client
+                    .send(ChannelId(0), SendOptions::bulk(), message(n, SIZE))
+                    .await
+                    .unwrap();
+            }
+            client.finish().await
+        });
+        for n in 0..taken + 200 {
+            assert_eq!(number(&server.recv().await.unwrap().data), n);
+        }
+        sending.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_waiting_senders_all_get_their_turn() {
+    within(async {
+        let pair = narrow();
+        let (client, server) = pair.connect().await;
+        let before = fill(&client).await;
+        let senders: Vec<_> = (0..100)
+            .map(|n| {
+                let client = client.clone();
+                tokio::spawn(async move { client.send(ChannelId(0), SendOptions::bulk(), message(n, SIZE)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let mut seen = Vec::new();
+        for at in 0..before + 100 {
+            let number = number(&server.recv().await.unwrap().data);
+            if at >= before {
+                seen.push(number);
+            }
+        }
+        for sender in senders {
+            sender.await.unwrap().unwrap();
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_hears_that_the_connection_is_over() {
+    within(async {
+        let pair = narrow();
+        let (client, server) = pair.connect().await;
+        let next = fill(&client).await;
+        let waiting = {
+            let client = client.clone();
+            tokio::spawn(async move {
+                client
+                    .send(ChannelId(0), SendOptions::bulk(), message(next, SIZE))
+                    .await
+            })
+        };
+        let reading = {
+            let client = client.clone();
+            tokio::spawn(async move { client.recv().await })
+        };
+        drop(server);
+        let over = client.closed().await;
+        assert_eq!(waiting.await.unwrap(), Err(SendMessageError::Connection(over.clone())));
+        assert_eq!(reading.await.unwrap(), Err(over));
+        until(|| pair.client.connections() == 0).await;
+    })
+    .await;
+}
