@@ -1,4 +1,5 @@
-//! Replicas on a connection that comes back by itself, as a stock client has them.
+//! Replicas on a connection that comes back by itself, as a stock client has them; or as a client of the native protocol
+//! does.
 //!
 //! Owns: the connection and when to connect again. Reading and writing are two halves, so that neither holds up the
 //! other; what is written is generated only when the socket has taken what came before, so that a client that edits
@@ -6,6 +7,10 @@
 //! answered at once, and edits are sent at most every [`ClientOptions::edit_interval`].
 //!
 //! Invariant: messages of one document are sent in the order in which they were generated.
+
+mod native;
+mod options;
+mod repo;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use aetherflow_schema::{id::DocumentId, repo::Message};
+use aetherflow_schema::id::DocumentId;
 use automerge::AutoCommit;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -28,34 +33,17 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite;
 
+use self::native::Requests;
+pub use self::options::{ClientOptions, Dialect};
 use crate::{
     lock,
     replica::Replica,
-    wire::{self, Endpoint, Socket, WireError},
+    wire::{self, Socket, WireError},
 };
 
 /// The first pause before connecting again; doubled each time, up to the longest, with jitter.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LONGEST: Duration = Duration::from_millis(500);
-
-/// How a client connects and sends.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientOptions {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// The shortest time between two messages about a document that are sent only because it was edited.
-    pub edit_interval: Duration,
-}
-
-impl<E: Into<Endpoint>> From<E> for ClientOptions {
-    /// As a stock client: `syncDebounceRate` of automerge-repo is 100 ms.
-    fn from(endpoint: E) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            edit_interval: Duration::from_millis(100),
-        }
-    }
-}
 
 /// Something did not come true in time.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +79,8 @@ struct Shared {
     connections: AtomicU64,
     /// How connections ended and what the server complained of, the newest last.
     endings: Mutex<Vec<WireError>>,
+    /// Of the native protocol, on this connection.
+    requests: Mutex<Requests>,
 }
 
 struct Open {
@@ -135,6 +125,7 @@ impl Client {
             connected: watch::Sender::new(false),
             connections: AtomicU64::new(0),
             endings: Mutex::default(),
+            requests: Mutex::default(),
         });
         let task = tokio::spawn(run(shared.clone()));
         Self { shared, task }
@@ -302,14 +293,17 @@ async fn serve(shared: &Shared) -> WireError {
     }
 }
 
+/// Connects and introduces itself; the server's name, where it has one.
 async fn connect(shared: &Shared) -> Result<(Socket, String), WireError> {
-    let mut socket = shared.options.endpoint.dial().await?;
-    let server = wire::join(&mut socket, &shared.name).await?;
+    let connected = match shared.options.dialect {
+        Dialect::Repo => repo::connect(shared).await?,
+        Dialect::Native => native::connect(shared).await?,
+    };
     for open in lock(&shared.replicas).values_mut() {
         open.replica.reconnect();
         open.due = Some(Instant::now());
     }
-    Ok((socket, server))
+    Ok(connected)
 }
 
 async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
@@ -358,51 +352,24 @@ impl Shared {
             if open.due.is_none_or(|due| due > now) {
                 continue;
             }
-            let Some(saying) = open.replica.say() else {
+            let saying = match self.options.dialect {
+                Dialect::Repo => repo::say(&self.name, server, document, &mut open.replica),
+                Dialect::Native => lock(&self.requests).say(document, &mut open.replica),
+            };
+            let Some(frame) = saying else {
                 open.due = None;
                 continue;
             };
             open.said = now;
-            let sender = (&*self.name).into();
-            let target = server.into();
-            let document = document.clone();
-            let data = saying.message.into();
-            let message = if saying.request {
-                Message::Request {
-                    sender,
-                    target,
-                    document,
-                    data,
-                }
-            } else {
-                Message::Sync {
-                    sender,
-                    target,
-                    document,
-                    data,
-                }
-            };
-            return Next::Frame(message.encode());
+            return Next::Frame(frame);
         }
         Next::Wait(replicas.values().filter_map(|open| open.due).min())
     }
 
     fn hear(&self, frame: &Bytes) -> Result<(), WireError> {
-        match wire::decode(frame)? {
-            Message::Sync { document, data, .. } | Message::Request { document, data, .. } => self
-                .on_document(&document, |replica| replica.hear(&data))
-                .unwrap_or(Ok(()))
-                .map_err(|error| WireError::Nonsense(format!("{document}: {error}"))),
-            Message::DocUnavailable { document, .. } => {
-                self.on_document(&document, Replica::hear_unavailable);
-                Ok(())
-            }
-            // A stock client logs it and goes on.
-            Message::Error { message, .. } => {
-                lock(&self.endings).push(WireError::Refused(message.into_owned()));
-                Ok(())
-            }
-            _ => Ok(()),
+        match self.options.dialect {
+            Dialect::Repo => self.hear_repo(frame),
+            Dialect::Native => self.hear_native(frame),
         }
     }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Claims, Violation},
-    client::{Client, ClientOptions, Late},
+    client::{Client, ClientOptions, Dialect, Late},
     edits,
     replica::Replica,
     wire::Endpoint,
@@ -32,6 +32,8 @@ pub struct CrewOptions {
     pub documents: usize,
     /// Writers, each editing every document.
     pub writers: usize,
+    /// How many of them speak the native protocol.
+    pub native: usize,
     /// The longest pause of a writer between two edits; the mean is half of it.
     pub pause: Duration,
 }
@@ -73,6 +75,9 @@ impl Crew {
             let mut client_options = ClientOptions::from(endpoint);
             if writer % 2 == 1 {
                 client_options.edit_interval = Duration::ZERO;
+            }
+            if writer + options.native >= options.writers {
+                client_options.dialect = Dialect::Native;
             }
             let client = Arc::new(Client::start(name, client_options, replicas));
             clients.push(client.clone());

@@ -6,8 +6,11 @@
 //!
 //! Invariant: acknowledgements only grow, over all connections; the sync state starts afresh on each.
 
+mod native;
+
 use std::collections::HashSet;
 
+use aetherflow_schema::id::Offset;
 use automerge::{
     AutoCommit, AutoSerde, AutomergeError, ChangeHash,
     sync::{self, SyncDoc},
@@ -22,6 +25,12 @@ pub enum ReplicaError {
     /// It cannot be applied.
     #[error("cannot be applied: {0}")]
     Apply(#[from] AutomergeError),
+    /// An entry came that was there before.
+    #[error("entry {0} came after {1}")]
+    Order(Offset, Offset),
+    /// An entry is not what it says.
+    #[error("entry {0}: {1}")]
+    Entry(Offset, String),
 }
 
 /// What is to be said to the server.
@@ -43,6 +52,8 @@ pub struct Replica {
     /// What the server said last on this connection.
     server_heads: Option<Vec<ChangeHash>>,
     unavailable: bool,
+    /// Only in the native protocol.
+    place: Option<native::Place>,
 }
 
 impl Replica {
@@ -55,6 +66,7 @@ impl Replica {
             unknown: HashSet::new(),
             server_heads: None,
             unavailable: false,
+            place: None,
         }
     }
 
@@ -141,8 +153,12 @@ impl Replica {
         self.document.document().get_change_meta_by_hash(hash).is_some()
     }
 
-    /// The replica has something, and exactly what the server last said it has.
+    /// The replica has something, and exactly what the server last said it has; in the native protocol, where that is not
+    /// said, nothing that is not saved.
     pub fn is_in_sync(&mut self) -> bool {
+        if self.place.is_some() {
+            return self.is_saved();
+        }
         let heads = self.document.get_heads();
         !heads.is_empty() && self.server_heads.as_ref().is_some_and(|server| same(server, &heads))
     }

@@ -105,17 +105,25 @@ impl Endpoint {
     /// # Errors
     /// When there is none.
     pub async fn dial(&self) -> Result<Socket, WireError> {
+        self.dial_at("/").await
+    }
+
+    /// A WebSocket connection to this path.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn dial_at(&self, path: &str) -> Result<Socket, WireError> {
         let stream = self.connect().await?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
-        let url = format!("ws://{}/", self.server);
+        let url = format!("ws://{}{path}", self.server);
         let (socket, _) = in_time(client_async_with_config(url, stream, Some(config))).await?;
         Ok(socket)
     }
 }
 
-async fn in_time<T, E>(future: impl Future<Output = Result<T, E>>) -> Result<T, WireError>
+pub(crate) async fn in_time<T, E>(future: impl Future<Output = Result<T, E>>) -> Result<T, WireError>
 where
     WireError: From<E>,
 {

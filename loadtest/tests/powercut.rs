@@ -18,6 +18,7 @@ fn plan(rounds: u32, fsync: bool) -> Plan {
         crew: CrewOptions {
             documents: 4,
             writers: 4,
+            native: 1,
             pause: Duration::from_millis(12),
         },
         life: (Duration::from_millis(100), Duration::from_millis(1200)),

@@ -1,4 +1,5 @@
-//! Nothing that was acknowledged is lost by kill -9, and the checker that says so can fail.
+//! Nothing that was acknowledged is lost by kill -9, and the checker that says so can fail. Half of the writers speak the
+//! native protocol, and go on from their offsets.
 //!
 //! Needs `AETHERFLOW_BIN`. `AETHERFLOW_SEED` repeats a run, as far as the system's scheduler allows.
 
@@ -19,6 +20,7 @@ fn plan(rounds: u32) -> Plan {
         crew: CrewOptions {
             documents: 4,
             writers: 4,
+            native: 2,
             pause: Duration::from_millis(12),
         },
         life: (Duration::from_millis(100), Duration::from_millis(1200)),

@@ -1,6 +1,6 @@
 //! Newtypes for identifiers and positions, so that an [`Offset`] is never mistaken for anything else.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -59,6 +59,13 @@ impl DocumentId {
         let mut head = [0; 8];
         head.copy_from_slice(&digest.as_bytes()[..8]);
         PartitionId((u64::from_be_bytes(head) % u64::from(partitions)) as u16)
+    }
+}
+
+/// Equal bytes are equal ids, and hash and sort alike.
+impl Borrow<[u8]> for DocumentId {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -13,9 +13,11 @@
 //! | [`close`] | why a connection was closed, as WebSocket close codes |
 //! | [`access`] | who may do what: the stage between decoding and appending |
 //! | [`documents`] | what a gateway asks of whoever materializes documents |
+//! | [`document_log`] | what it asks of whoever keeps their entries |
 
 pub mod access;
 pub mod close;
+pub mod document_log;
 pub mod documents;
 pub mod id;
 pub mod limits;

@@ -25,8 +25,14 @@ pub use self::{
 };
 use crate::documents::{DocumentError, Retry};
 
-/// The protocol's name, in ALPN and as a WebSocket subprotocol.
+/// The protocol's name, in ALPN.
 pub const PROTOCOL: &str = "aether/1";
+
+/// Its name as a WebSocket subprotocol, which must be without a slash (RFC 6455, section 4.1). Clients need not name it.
+pub const SUBPROTOCOL: &str = "aether.1";
+
+/// Where it is spoken over WebSocket.
+pub const PATH: &str = "/v1/sync";
 
 /// Bytes of a token in [`Hello`].
 pub const TOKEN_BYTES: usize = 8192;
@@ -116,6 +122,16 @@ impl wire::Reject {
             code: wire::RejectCode::from(error).into(),
             retry_after_ms,
             message: error.to_string(),
+        }
+    }
+
+    /// The answer to a request that will not be carried out however often it is repeated.
+    pub fn never(request: RequestId, code: wire::RejectCode, message: impl Into<String>) -> Self {
+        Self {
+            request_id: request.0,
+            code: code.into(),
+            retry_after_ms: None,
+            message: message.into(),
         }
     }
 }

@@ -98,6 +98,7 @@ impl Stage {
         let options = CrewOptions {
             documents: 2,
             writers: 2,
+            native: 0,
             pause: Duration::from_millis(20),
         };
         let crew = Crew::start(server.address(), &options, &mut rng).unwrap();

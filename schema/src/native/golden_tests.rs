@@ -142,6 +142,7 @@ fn server_frames() -> Vec<(&'static str, wire::ServerFrame)> {
                 principal: "bob".into(),
                 change: wire::PresenceChange::Updated.into(),
                 state: Bytes::from_static(b"cursor"),
+                ttl_ms: 15_000,
             }
             .into(),
         ),

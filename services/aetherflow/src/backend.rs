@@ -7,6 +7,7 @@ use aetherflow_log_store::{RocksStore, StoreOptions};
 use aetherflow_oplog::LogHandle;
 use aetherflow_runtime::{health::Health, metrics::Metrics};
 use aetherflow_schema::{
+    document_log::DocumentLog,
     documents::{BoxFuture, Documents},
     id::StorageId,
 };
@@ -20,6 +21,8 @@ use crate::{config::Config, figures::Figures};
 pub(crate) struct Backend {
     /// For clients.
     pub(crate) documents: Arc<dyn Documents>,
+    /// For clients of the native protocol.
+    pub(crate) entries: Arc<dyn DocumentLog>,
     /// For operators.
     pub(crate) admin: Arc<dyn Admin>,
     /// The name of the store.
@@ -59,6 +62,7 @@ pub(crate) async fn open(config: &Config, health: &Health, metrics: &Metrics) ->
     metrics.register("log", |registry| registry.register_collector(Box::new(figures)));
     Ok(Backend {
         documents: Arc::new(statesync.clone()),
+        entries: Arc::new(statesync.clone()),
         admin: Arc::new(Operator {
             log: log.clone(),
             statesync,

@@ -37,7 +37,7 @@ impl Collector for Figures {
             .sum();
         let quarantined = status.iter().filter(|p| p.state.is_err()).count();
         let (open, memory) = self.statesync.usage();
-        let figures: [(&str, &str, u64); 5] = [
+        let figures: [(&str, &str, u64); 6] = [
             (
                 "committed_entries",
                 "Committed entries in all sound partitions",
@@ -54,6 +54,11 @@ impl Collector for Figures {
                 u64::from(self.log.failsafe().is_some()),
             ),
             ("open_documents", "Documents with an actor", open as u64),
+            (
+                "followers",
+                "Followers of documents' entries",
+                self.statesync.followers() as u64,
+            ),
             ("document_bytes", "Memory of materialized documents, about", memory),
         ];
         for (name, help, value) in figures {

@@ -49,6 +49,7 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let gateway = Gateway::start(Parts {
         options: config.gateway(),
         documents: backend.documents.clone(),
+        log: backend.entries.clone(),
         access,
         admin: backend.admin.clone(),
         assets: Arc::new(Console),

@@ -1,5 +1,5 @@
-//! One WebSocket connection's task: waits for its socket, its queue, its documents and its timer, and carries what they
-//! give from one to the other. What a frame means is decided in `repo_session`.
+//! One WebSocket connection's task: waits for its socket, its queue, its protocol and its timer, and carries what they
+//! give from one to the other. What a frame means is the [`Protocol`]'s matter.
 //!
 //! Invariants: nothing is awaited but [`Connection::poll_event`], so that nothing holds up anything else; reading pauses
 //! while frames wait for their documents, writing and pinging do not; a peer is given up when nothing was heard of it
@@ -15,12 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use aetherflow_schema::{
-    access::{Grant, Operation},
-    close::CloseCode,
-    documents::SyncFrame,
-    repo::Message,
-};
+use aetherflow_schema::close::CloseCode;
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
@@ -30,10 +25,8 @@ use tokio::{
 
 use crate::{
     close::Close,
-    metrics::{Ignored, Kind},
     outbound::{Ending, Outbound},
-    repo_session::{Action, RepoSession},
-    sessions::{Done, Sessions},
+    protocol::{Parting, Protocol},
     shared::Shared,
     websocket::{Decoder, Frame, Incoming},
     writer::Writer,
@@ -52,7 +45,7 @@ enum Event {
     Ending(Ending),
     Batch,
     Writable,
-    Done(Done),
+    Progress(Result<(), Close>),
     Readable,
 }
 
@@ -70,14 +63,13 @@ enum Phase {
 }
 
 /// A connection.
-struct Connection {
+struct Connection<P: Protocol> {
     shared: Arc<Shared>,
     outbound: Arc<Outbound>,
     stream: TcpStream,
     decoder: Decoder,
     writer: Writer,
-    repo: RepoSession,
-    sessions: Sessions,
+    protocol: P,
     timer: Pin<Box<Sleep>>,
     phase: Phase,
     /// Something was heard since the last ping.
@@ -86,12 +78,20 @@ struct Connection {
     reads_first: bool,
 }
 
-/// Serves a WebSocket connection to its end. `early` is what the peer sent right behind its request.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, early: Bytes) {
-    let mut connection = Connection::new(shared, stream);
+/// Serves a WebSocket connection to its end, in the protocol that `speak` makes for its queue. `early` is what the peer
+/// sent right behind its request.
+pub(crate) async fn serve<P: Protocol>(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    early: Bytes,
+    speak: impl FnOnce(&Arc<Shared>, &Arc<Outbound>) -> P,
+) {
+    let outbound = shared.new_outbound();
+    let protocol = speak(&shared, &outbound);
+    let mut connection = Connection::new(shared, stream, outbound, protocol);
     connection.shared.metrics.websockets.inc();
-    if let Err(close) = connection.take(&early) {
-        connection.close(close);
+    if let Err(parting) = connection.take(&early) {
+        connection.part(parting);
     }
     while connection.phase != Phase::Over {
         let event = poll_fn(|context| connection.poll_event(context)).await;
@@ -99,23 +99,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, early: Bytes) 
     }
 }
 
-impl Connection {
-    fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
-        let limits = &shared.options.limits;
-        let outbound = Arc::new(Outbound::new(
-            shared.next_connection(),
-            shared.identity.peer.clone(),
-            limits.queue_bytes,
-            shared.metrics.clone(),
-        ));
-        shared.peers.add(&outbound);
-        let sessions = Sessions::new(shared.clone(), outbound.clone(), shared.anonymous_author());
+impl<P: Protocol> Connection<P> {
+    fn new(shared: Arc<Shared>, stream: TcpStream, outbound: Arc<Outbound>, protocol: P) -> Self {
         Self {
             stream,
-            decoder: Decoder::new(limits.frame_bytes),
+            decoder: Decoder::new(shared.options.limits.frame_bytes),
             writer: Writer::default(),
-            repo: RepoSession::new(limits.pre_join_frames, limits.ephemeral_bytes),
-            sessions,
+            protocol,
             timer: Box::pin(sleep(shared.options.timeouts.join())),
             phase: Phase::Open,
             heard: true,
@@ -129,8 +119,8 @@ impl Connection {
         if self.timer.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Timer);
         }
-        if let Poll::Ready(done) = self.sessions.poll_done(context) {
-            return Poll::Ready(Event::Done(done));
+        if let Poll::Ready(progress) = self.protocol.poll_progress(context) {
+            return Poll::Ready(Event::Progress(progress));
         }
         self.reads_first = !self.reads_first;
         if self.reads_first && self.poll_readable(context).is_ready() {
@@ -147,7 +137,7 @@ impl Connection {
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         let reads = match self.phase {
-            Phase::Open => self.sessions.has_room(),
+            Phase::Open => self.protocol.has_room(),
             Phase::Closing { .. } => true,
             Phase::Finishing(_) | Phase::Over => false,
         };
@@ -180,14 +170,11 @@ impl Connection {
             Event::Ending(Ending::Finish(close)) => self.finish(close),
             Event::Batch | Event::Writable => self.write(),
             Event::Readable => self.read(),
-            Event::Done(done) => {
-                if let Err(close) = self.sessions.on_done(done) {
-                    self.close(close);
-                }
-            }
+            Event::Progress(Ok(())) => {}
+            Event::Progress(Err(close)) => self.close(close),
         }
         if let Phase::Finishing(close) = &self.phase
-            && self.sessions.is_idle()
+            && self.protocol.is_idle()
             && self.writer.is_empty()
             && self.outbound.is_empty()
         {
@@ -205,14 +192,14 @@ impl Connection {
         });
         match result {
             Ok(Ok(())) => {}
-            Ok(Err(close)) => self.close(close),
+            Ok(Err(parting)) => self.part(parting),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => self.lost(&error),
         }
     }
 
     /// Acts on bytes from the peer.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), Close> {
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), Parting> {
         self.heard = true;
         if matches!(self.phase, Phase::Closing { answered: true } | Phase::Over) {
             return Ok(());
@@ -226,64 +213,19 @@ impl Connection {
                 _ if matches!(self.phase, Phase::Closing { .. }) => {}
                 Incoming::Ping(content) => self.writer.pong(content),
                 Incoming::Pong => {}
-                Incoming::Message(frame) => self.on_frame(&frame)?,
+                Incoming::Message(frame) => self.on_frame(frame)?,
             }
         }
         Ok(())
     }
 
-    fn on_frame(&mut self, frame: &Bytes) -> Result<(), Close> {
-        let (kind, action) = self.repo.handle(&self.shared.identity, frame);
-        self.shared.metrics.received(kind, frame.len());
-        match action {
-            Action::Document {
-                document,
-                request,
-                data: message,
-            } => self.sessions.submit(document, SyncFrame { request, message }),
-            Action::Forward(message) => {
-                self.forward(&message);
-                Ok(())
-            }
-            Action::Join { peer, storage, reply } => {
-                tracing::debug!(connection = %self.outbound.id(), %peer, "joined");
-                self.outbound.joined(peer.clone());
-                self.sessions.set_storage(storage);
-                self.outbound.push(Kind::Peer, reply);
-                self.shared.peers.join(peer, &self.outbound);
-                self.shared.metrics.joined.inc();
-                self.set_timer(self.shared.options.timeouts.keepalive());
-                Ok(())
-            }
-            Action::Subscribe { add, remove } => {
-                let (added, complete) = self.outbound.subscribe(add, &remove);
-                if !complete {
-                    self.shared.metrics.ignored(Ignored::Subscriptions);
-                }
-                self.sessions.announce(&added);
-                Ok(())
-            }
-            Action::Ignore(reason) => {
-                self.shared.metrics.ignored(reason);
-                Ok(())
-            }
-            Action::Refuse { reply, close } => {
-                self.shared.metrics.sent(Kind::Error, reply.len());
-                self.close_after(Some(Frame::binary(reply)), close);
-                Ok(())
-            }
-            Action::Close(close) => Err(close),
+    fn on_frame(&mut self, frame: Bytes) -> Result<(), Parting> {
+        let known = self.protocol.is_introduced();
+        self.protocol.on_frame(frame)?;
+        if !known && self.protocol.is_introduced() {
+            self.set_timer(self.shared.options.timeouts.keepalive());
         }
-    }
-
-    fn forward(&self, message: &Message<'_>) {
-        let Some(document) = message.document() else { return };
-        match Grant::check(&*self.shared.access, self.sessions.author(), Operation::Read, document) {
-            Ok(_) => {
-                self.shared.ephemera.forward(message, self.outbound.id());
-            }
-            Err(_) => self.shared.metrics.ignored(Ignored::EphemeralAccess),
-        }
+        Ok(())
     }
 
     fn write(&mut self) {
@@ -320,9 +262,9 @@ impl Connection {
         let keepalive = self.shared.options.timeouts.keepalive();
         match &self.phase {
             Phase::Closing { .. } | Phase::Over => self.phase = Phase::Over,
-            _ if self.repo.peer().is_none() => self.close(Close::plain(CloseCode::JoinTimeout)),
+            _ if !self.protocol.is_introduced() => self.close(Close::plain(CloseCode::JoinTimeout)),
             phase => {
-                let listened = *phase == Phase::Open && self.sessions.has_room();
+                let listened = *phase == Phase::Open && self.protocol.has_room();
                 if listened && !self.heard {
                     self.hang_up(Close::plain(CloseCode::KeepAliveTimeout));
                 } else {
@@ -355,6 +297,7 @@ impl Connection {
             self.read();
             // Reading may have ended it.
             if self.phase == Phase::Open {
+                self.protocol.stop(&close);
                 self.phase = Phase::Finishing(close);
             }
         }
@@ -362,14 +305,12 @@ impl Connection {
 
     /// Closes from this side.
     fn close(&mut self, close: Close) {
-        self.close_after(None, close);
+        self.part(Parting::from(close));
     }
 
-    /// Ends a connection whose peer did nothing wrong. One that has joined sees the end of the stream and no close frame:
-    /// a stock client that still works on a sync message when a close frame arrives fails to send its answer in the
-    /// middle of updating its document, and can never change that document again.
+    /// Ends a connection whose peer did nothing wrong: where the protocol wants it so, without a close frame.
     fn hang_up(&mut self, close: Close) {
-        if self.repo.peer().is_none() {
+        if !self.protocol.hangs_up() {
             return self.close(close);
         }
         tracing::debug!(connection = %self.outbound.id(), code = close.code.code(), reason = %close.text, "hanging up");
@@ -382,7 +323,8 @@ impl Connection {
         }
     }
 
-    fn close_after(&mut self, message: Option<Frame>, close: Close) {
+    fn part(&mut self, parting: Parting) {
+        let Parting { last: message, close } = parting;
         if matches!(self.phase, Phase::Closing { .. } | Phase::Over) {
             return;
         }
@@ -392,7 +334,7 @@ impl Connection {
         let last = Frame::close(&close);
         match message {
             Some(message) => {
-                self.writer.end_with(message);
+                self.writer.end_with(Frame::binary(message));
                 self.writer.push(last);
             }
             None => self.writer.end_with(last),
@@ -414,10 +356,10 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl<P: Protocol> Drop for Connection<P> {
     fn drop(&mut self) {
         self.outbound.over();
-        self.shared.peers.remove(&self.outbound, self.repo.peer());
+        self.shared.peers.remove(&self.outbound, self.protocol.peer());
         self.shared.metrics.websockets.dec();
     }
 }

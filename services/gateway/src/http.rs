@@ -39,6 +39,7 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         .route("/v1/documents/{id}/history", get(documents::history))
         .route("/v1/documents/{id}/export", get(documents::export))
         .route("/automerge", get(console::websocket_only))
+        .route(aetherflow_schema::native::PATH, get(console::websocket_only))
         .fallback(console::file);
     finish(router, shared, true)
 }

@@ -7,9 +7,11 @@
 //! | `listener` | accepts connections, within limits, and hands them to HTTP |
 //! | `upgrade` | turns an HTTP request into a WebSocket connection |
 //! | `websocket`, `writer` | frames on the wire |
-//! | `connection` | one connection's task: waits for socket, queue, documents and timer |
-//! | `repo_session` | what a frame of the automerge-repo protocol means; no I/O |
-//! | `sessions` | one connection's documents, and the frames waiting for them |
+//! | `connection` | one connection's task: waits for socket, queue, protocol and timer |
+//! | `protocol` | the seam between a connection and what is spoken on it |
+//! | `repo_protocol`, `repo_session` | the automerge-repo protocol; what a frame of it means, without I/O |
+//! | `sessions` | one connection's documents in that protocol, and the frames waiting for them |
+//! | `native` | the native protocol, whatever carries it |
 //! | `outbound` | one connection's queue, filled by documents and other connections |
 //! | `ephemeral` | who has which document open; passing messages between them |
 //! | `peers` | connections, and who joined under which name |
@@ -30,9 +32,12 @@ pub mod error;
 mod http;
 mod listener;
 mod metrics;
+mod native;
 pub mod options;
 mod outbound;
 mod peers;
+mod protocol;
+mod repo_protocol;
 mod repo_session;
 mod server;
 mod sessions;
@@ -43,8 +48,9 @@ mod writer;
 
 pub use crate::{
     error::StartError,
+    native::carrier::Carrier,
     options::GatewayOptions,
-    server::{Gateway, Parts},
+    server::{Gateway, NativeService, Parts},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

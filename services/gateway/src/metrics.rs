@@ -1,4 +1,6 @@
-//! The gateway's metrics.
+//! The gateway's metrics; those of the native protocol are in `native`.
+
+pub(crate) mod native;
 
 use std::{fmt, time::Duration};
 
@@ -14,6 +16,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use self::native::NativeMetrics;
 
 /// What a frame is, for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,6 +184,7 @@ pub(crate) struct GatewayMetrics {
     ignored: Family<ReasonLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
     request_seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    pub(crate) native: NativeMetrics,
 }
 
 /// From 0.1 ms to 105 s.
@@ -210,6 +215,7 @@ impl GatewayMetrics {
             ignored: Family::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latency),
+            native: NativeMetrics::register(registry),
         };
         registry.register(
             "connections",

@@ -40,7 +40,7 @@ pub struct Limits {
     /// Bytes of one connection's frames that wait for their documents, default 1 MiB; nothing more is read meanwhile.
     /// One frame more than that may wait.
     pub waiting_bytes: usize,
-    /// Documents open on one connection, default 4,096. Worst case: about 1 KiB each here, and the documents themselves.
+    /// Documents open on one connection, or subscribed to on it, default 4,096. Worst case: about 1 KiB each here, and the documents themselves.
     pub documents_per_connection: usize,
     /// Frames ignored on a connection before it joined, default 16.
     pub pre_join_frames: usize,
@@ -84,6 +84,11 @@ pub struct Timeouts {
     pub keepalive_ms: u64,
     /// Until a client has answered a close, default 2,000.
     pub close_ms: u64,
+    /// Until a client that reads history is disconnected for taking nothing of what is queued for it, default 30,000.
+    pub stalled_ms: u64,
+    /// Within how long clients that are sent away come back, default 5,000: each is told a time of its own, so that they
+    /// do not all come at once.
+    pub reconnect_ms: u64,
     /// Until an HTTP request is answered, its body included, default 60,000.
     pub request_ms: u64,
 }
@@ -95,6 +100,8 @@ impl Default for Timeouts {
             join_ms: 10_000,
             keepalive_ms: 5_000,
             close_ms: 2_000,
+            stalled_ms: 30_000,
+            reconnect_ms: 5_000,
             request_ms: 60_000,
         }
     }
@@ -115,6 +122,10 @@ impl Timeouts {
 
     pub(crate) fn close(&self) -> Duration {
         Duration::from_millis(self.close_ms)
+    }
+
+    pub(crate) fn stalled(&self) -> Duration {
+        Duration::from_millis(self.stalled_ms)
     }
 
     pub(crate) fn request(&self) -> Duration {
@@ -172,6 +183,8 @@ impl Timeouts {
             ("timeouts.join_ms", self.join_ms),
             ("timeouts.keepalive_ms", self.keepalive_ms),
             ("timeouts.close_ms", self.close_ms),
+            ("timeouts.stalled_ms", self.stalled_ms),
+            ("timeouts.reconnect_ms", self.reconnect_ms),
             ("timeouts.request_ms", self.request_ms),
         ] {
             invalid.unless_within(key, value, 1, 3_600_000);

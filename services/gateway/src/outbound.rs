@@ -8,16 +8,19 @@ use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use aetherflow_schema::{
     close::CloseCode,
+    document_log::Offered,
     documents::{PeerFrame, PeerSink},
     id::{ConnectionId, PeerId, StorageId},
     limits,
     repo::{Message, RemoteHeads},
 };
 use bytes::Bytes;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     close::Close,
@@ -43,6 +46,8 @@ pub(crate) struct Outbound {
     limit: usize,
     metrics: Arc<GatewayMetrics>,
     state: Mutex<State>,
+    /// Something was written, or nothing will be any more.
+    moved: Notify,
 }
 
 #[derive(Default)]
@@ -71,6 +76,7 @@ impl Outbound {
             limit,
             metrics,
             state: Mutex::default(),
+            moved: Notify::new(),
         }
     }
 
@@ -92,41 +98,87 @@ impl Outbound {
     /// Queues a frame; `false` when the connection ends.
     pub(crate) fn push(&self, kind: Kind, payload: Bytes) -> bool {
         let bytes = payload.len();
-        let frame = Frame::binary(payload);
-        let mut state = lock(&self.state);
-        if state.over || state.ending.is_some() {
-            return false;
+        let pushed = self.push_frame(Frame::binary(payload));
+        if pushed {
+            self.metrics.sent(kind, bytes);
         }
-        let held = state.queued + state.writing;
-        let fits = held == 0 || held + frame.len() <= self.limit;
-        let waker = if fits {
+        pushed
+    }
+
+    /// Queues a frame without counting it; `false` when the connection ends.
+    pub(crate) fn push_frame(&self, frame: Frame) -> bool {
+        match self.offer(frame) {
+            Offered::Taken => true,
+            Offered::Gone => false,
+            Offered::Full => {
+                let detail = format!("{} bytes are queued", self.held());
+                self.end(Ending::Now(Close::because(CloseCode::SlowReader, detail)));
+                false
+            }
+        }
+    }
+
+    /// Queues a frame if there is room, without counting it.
+    pub(crate) fn offer(&self, frame: Frame) -> Offered {
+        let waker = {
+            let mut state = lock(&self.state);
+            if state.over || state.ending.is_some() {
+                return Offered::Gone;
+            }
+            let held = state.queued + state.writing;
+            if held > 0 && held + frame.len() > self.limit {
+                return Offered::Full;
+            }
             state.queued += frame.len();
             state.queue.push_back(frame);
             if state.hungry { state.waker.take() } else { None }
-        } else {
-            let detail = format_args!("{held} bytes are queued");
-            state.end(Ending::Now(Close::because(CloseCode::SlowReader, detail)))
         };
-        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
-        if fits {
-            self.metrics.sent(kind, bytes);
+        Offered::Taken
+    }
+
+    /// Queues a frame unless the queue is half full: whether it was queued. Not counted.
+    pub(crate) fn push_unless_half_full(&self, frame: Frame) -> bool {
+        self.held() + frame.len() <= self.limit / 2 && self.push_frame(frame)
+    }
+
+    /// Waits until so many bytes more leave the queue half empty, or it is empty altogether; `false` when the connection
+    /// ends. One whose peer takes nothing at all for as long as `patience` is ended.
+    pub(crate) async fn room(&self, bytes: usize, patience: Duration) -> bool {
+        loop {
+            let moved = self.moved.notified();
+            {
+                let state = lock(&self.state);
+                if state.over || state.ending.is_some() {
+                    return false;
+                }
+                let held = state.queued + state.writing;
+                if held == 0 || held + bytes <= self.limit / 2 {
+                    return true;
+                }
+            }
+            if timeout(patience, moved).await.is_err() {
+                let detail = format!("nothing was read for {} ms", patience.as_millis());
+                self.end(Ending::Now(Close::because(CloseCode::SlowReader, detail)));
+            }
         }
-        fits
+    }
+
+    fn held(&self) -> usize {
+        let state = lock(&self.state);
+        state.queued + state.writing
     }
 
     /// Queues an ephemeral message unless the queue is half full.
     pub(crate) fn push_ephemeral(&self, payload: Bytes) {
-        let held = {
-            let state = lock(&self.state);
-            state.queued + state.writing
-        };
-        if held + payload.len() > self.limit / 2 {
-            self.metrics.ephemera_dropped.inc();
-        } else if self.push(Kind::Ephemeral, payload) {
+        let bytes = payload.len();
+        if self.push_unless_half_full(Frame::binary(payload)) {
+            self.metrics.sent(Kind::Ephemeral, bytes);
             self.metrics.ephemera_forwarded.inc();
+        } else {
+            self.metrics.ephemera_dropped.inc();
         }
     }
 
@@ -141,6 +193,7 @@ impl Outbound {
         if let Some(waker) = waker {
             waker.wake();
         }
+        self.moved.notify_waiters();
     }
 
     /// For the connection's task: how to end if that was decided, else frames into `batch` when `hungry`.
@@ -175,6 +228,8 @@ impl Outbound {
     pub(crate) fn written(&self, bytes: usize, all: bool) {
         let mut state = lock(&self.state);
         state.writing = if all { 0 } else { state.writing.saturating_sub(bytes) };
+        drop(state);
+        self.moved.notify_waiters();
     }
 
     /// Whether nothing waits to be taken.
@@ -188,6 +243,8 @@ impl Outbound {
         state.over = true;
         state.queue = VecDeque::new();
         state.waker = None;
+        drop(state);
+        self.moved.notify_waiters();
     }
 
     /// Changes whose heads the peer wants to hear of. Which were really added; `false` when some were too many.

@@ -10,6 +10,7 @@ use aetherflow_runtime::{health::Health, metrics::Metrics, shutdown::Shutdown};
 use aetherflow_schema::{
     access::Access,
     close::CloseCode,
+    document_log::DocumentLog,
     documents::Documents,
     id::{PeerId, StorageId},
 };
@@ -28,6 +29,7 @@ use crate::{
     http,
     listener::{self, Admission, Service},
     metrics::GatewayMetrics,
+    native::carrier::{self, Carrier},
     options::GatewayOptions,
     peers::Peers,
     repo_session::Identity,
@@ -43,6 +45,8 @@ pub struct Parts {
     pub options: GatewayOptions,
     /// Who materializes documents.
     pub documents: Arc<dyn Documents>,
+    /// Who keeps their entries, for clients of the native protocol.
+    pub log: Arc<dyn DocumentLog>,
     /// Who decides what is allowed.
     pub access: Arc<dyn Access>,
     /// Who administers the log.
@@ -124,10 +128,32 @@ impl Gateway {
         &self.peer
     }
 
+    /// Serves the native protocol to clients of other transports.
+    pub fn native(&self) -> NativeService {
+        NativeService {
+            shared: self.shared.clone(),
+        }
+    }
+
     /// Waits for the shutdown, and then for connections to finish, as long as there is time: how many did not.
     pub async fn stopped(self) -> usize {
         self.shared.shutdown.drained().await;
         self.shared.peers.len()
+    }
+}
+
+/// Serves the native protocol on transports that are none of the gateway's own. Cheap to clone.
+#[derive(Clone)]
+pub struct NativeService {
+    shared: Arc<Shared>,
+}
+
+impl NativeService {
+    /// Serves a connection to its end, in a task for which the end of the process waits. Must be called within a runtime.
+    pub fn serve(&self, carrier: impl Carrier) {
+        let shared = self.shared.clone();
+        let serve = Box::pin(async move { carrier::serve(shared, &carrier).await });
+        self.shared.shutdown.spawn(serve);
     }
 }
 
@@ -147,6 +173,7 @@ fn shared(parts: Parts) -> Shared {
         metrics: Arc::new(GatewayMetrics::new(&parts.metrics)),
         options: parts.options,
         documents: parts.documents,
+        log: parts.log,
         access: parts.access,
         admin: parts.admin,
         assets: parts.assets,
@@ -155,6 +182,7 @@ fn shared(parts: Parts) -> Shared {
         shutdown: parts.shutdown,
         peers: Peers::default(),
         ephemera: Ephemera::default(),
+        rooms: Arc::default(),
         connections: AtomicU64::new(1),
     }
 }

@@ -2,21 +2,42 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aetherflow_schema::native;
 use axum::body::Body;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::{connection, http::problem::Problem, listener::Permit, shared::Shared};
+use crate::{
+    connection, http::problem::Problem, listener::Permit, native::Native, repo_protocol::RepoProtocol, shared::Shared,
+};
 
-/// Where the automerge-repo protocol is spoken.
-const PATHS: [&str; 2] = ["/", "/automerge"];
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    Repo,
+    Native,
+}
+
+impl Speech {
+    /// What is spoken at a path.
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/" | "/automerge" => Some(Self::Repo),
+            native::PATH => Some(Self::Native),
+            _ => None,
+        }
+    }
+}
 
 /// Whether the client wants to go on in another protocol.
 pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
@@ -27,11 +48,11 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
 pub(crate) fn accept(shared: &Arc<Shared>, request: &mut Request<Incoming>, permit: &Arc<Permit>) -> Response<Body> {
     use axum::response::IntoResponse;
 
-    if !PATHS.contains(&request.uri().path()) {
+    let Some(speech) = Speech::at(request.uri().path()) else {
         return Problem::new(StatusCode::NOT_FOUND, "no-websocket-here")
-            .detail("WebSocket is spoken at / and /automerge")
+            .detail("WebSocket is spoken at /, /automerge and /v1/sync")
             .into_response();
-    }
+    };
     if let Err(problem) = check(request) {
         let mut response = problem.into_response();
         let version = HeaderValue::from_static("13");
@@ -48,8 +69,14 @@ pub(crate) fn accept(shared: &Arc<Shared>, request: &mut Request<Incoming>, perm
     if let Ok(accept) = accept {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
+    if speech == Speech::Native && lists(request.headers().get(SEC_WEBSOCKET_PROTOCOL), native::SUBPROTOCOL) {
+        let named = HeaderValue::from_static(native::SUBPROTOCOL);
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, named);
+    }
     let upgrade = hyper::upgrade::on(request);
-    shared.shutdown.spawn(serve(shared.clone(), upgrade, permit.clone()));
+    shared
+        .shutdown
+        .spawn(serve(shared.clone(), upgrade, permit.clone(), speech));
     response
 }
 
@@ -78,12 +105,15 @@ fn lists(header: Option<&HeaderValue>, token: &str) -> bool {
         .is_some_and(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
 }
 
-async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>) {
+async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>, speech: Speech) {
     let deadline: Duration = shared.options.timeouts.join();
     match timeout(deadline, upgrade).await {
         Ok(Ok(upgraded)) => {
             if let Some((stream, early)) = socket(upgraded) {
-                Box::pin(connection::serve(shared, stream, early)).await;
+                match speech {
+                    Speech::Repo => Box::pin(connection::serve(shared, stream, early, RepoProtocol::new)).await,
+                    Speech::Native => Box::pin(connection::serve(shared, stream, early, Native::new)).await,
+                }
             }
         }
         Ok(Err(error)) => tracing::debug!(%error, "the upgrade failed"),

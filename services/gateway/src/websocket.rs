@@ -10,8 +10,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use aetherflow_schema::{close::CloseCode, id::DocumentId};
+
 use crate::close::Close;
-use aetherflow_schema::close::CloseCode;
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
@@ -266,12 +267,26 @@ pub(crate) struct Frame {
     header: [u8; 10],
     header_bytes: u8,
     payload: Bytes,
+    document: Option<DocumentId>,
 }
 
 impl Frame {
     /// A binary message.
     pub(crate) fn binary(payload: Bytes) -> Self {
         Self::new(BINARY, payload)
+    }
+
+    /// It is about this document: a transport that has channels may send it independently of others.
+    pub(crate) fn about(self, document: Option<&DocumentId>) -> Self {
+        Self {
+            document: document.cloned(),
+            ..self
+        }
+    }
+
+    /// Which document a message is about, and its content, for a transport with a framing of its own.
+    pub(crate) fn into_message(self) -> (Option<DocumentId>, Bytes) {
+        (self.document, self.payload)
     }
 
     /// A ping without content.
@@ -321,6 +336,7 @@ impl Frame {
             header,
             header_bytes,
             payload,
+            document: None,
         }
     }
 

@@ -8,10 +8,14 @@
 //! **On failure** of an append the author is told that the edit is not saved; of applying an entry, that entry is set aside
 //! and the rest of the document goes on.
 //!
-//! `calls` has what is asked by HTTP, `rest` what happens when nobody asks.
+//! `input` lists what can be asked; `calls` has what is asked by HTTP, `submit` what is asked by clients that know changes
+//! and offsets, `apart` what takes long, `rest` what happens when nobody asks.
 
+mod apart;
 mod calls;
+mod input;
 mod rest;
+mod submit;
 
 use std::{
     collections::VecDeque,
@@ -22,17 +26,20 @@ use std::{
 use aetherflow_oplog::{AppendError, Appended, LogHandle, PendingAppend, StorageError};
 use aetherflow_schema::{
     access::Author,
-    documents::{At, DocumentError, DocumentJson, HistoryPage, Peer, SyncFrame, Written},
-    id::{DocumentId, Offset, StorageId},
+    document_log::Submitted,
+    documents::{DocumentError, SyncFrame, Written},
+    id::{DocumentId, Offset},
 };
-use automerge::{Automerge, sync, sync::SyncDoc};
+use automerge::{Automerge, Change, sync, sync::SyncDoc};
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task,
     time::{self, Instant},
 };
 
+use self::input::fail;
+pub(crate) use self::input::{Answer, Input};
 use crate::{
     contained,
     content::{Content, Loaded},
@@ -51,29 +58,11 @@ const IN_FLIGHT: usize = 256;
 /// A sync message larger than this is decoded and applied where it blocks no other document.
 const LARGE_BYTES: usize = 16 << 10;
 
-/// A request to a document, with the way back.
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, DocumentError>>;
-
-/// What can be asked of a document.
-pub(crate) enum Input {
-    Attach(SessionKey, Peer),
-    Detach(SessionKey),
-    Frame(SessionKey, Author, SyncFrame),
-    Announce(SessionKey, Vec<StorageId>),
-    Create(Author, Option<serde_json::Value>, Answer<Written>),
-    Import(Author, Bytes, Answer<Written>),
-    Read(At, Answer<DocumentJson>),
-    History(u64, usize, Answer<HistoryPage>),
-    Export(At, Answer<Bytes>),
-    Release(Answer<()>),
-    /// The log takes writes again.
-    Resumed,
-}
-
 /// What is applied once its entries are committed.
 enum Then {
     Frame(SessionKey, Received),
     Write(Box<Automerge>, Answer<Written>),
+    Submit(Vec<Change>, Answer<Submitted>),
 }
 
 struct InFlight {
@@ -96,6 +85,8 @@ pub(crate) struct Actor {
     /// Changes since the newest snapshot.
     unsaved: u64,
     set_aside: Vec<(Offset, String)>,
+    /// Something was appended of which it is not known whether it was stored, and so whether it is to be applied.
+    uncertain: bool,
     /// Memory of this document as counted in the shared sum.
     counted: u64,
     last_use: Instant,
@@ -138,6 +129,7 @@ impl Actor {
             offset: Offset::ZERO,
             unsaved: 0,
             set_aside: Vec::new(),
+            uncertain: false,
             counted: 0,
             last_use: Instant::now(),
             flush_at: None,
@@ -210,7 +202,9 @@ impl Actor {
                 let reloaded = self.reload().await;
                 let _ = answer.send(reloaded.map_err(unreadable));
             }
-            Input::Resumed => self.peers.ask_refused_again(),
+            Input::Submit(author, changes, answer) => self.submit(author, changes, answer).await,
+            Input::Snapshot(since, answer) => self.snapshot(since, answer).await,
+            Input::Resumed => self.resumed().await,
         }
     }
 
@@ -259,28 +253,45 @@ impl Actor {
                 // Those that were in the log before were counted and applied before.
                 self.unsaved += appended.offsets.iter().filter(|offset| **offset > self.offset).count() as u64;
                 self.offset = self.offset.max(appended.last());
-                self.apply(first.then, first.large).await;
+                self.apply(first.then, appended.offsets, first.large).await;
             }
-            Err(error) => match first.then {
-                Then::Frame(key, _) => self.peers.refuse(key, error.to_string()),
-                Then::Write(_, answer) => {
-                    let _ = answer.send(Err(append_error(error)));
+            Err(error) => {
+                self.uncertain |= matches!(error, AppendError::Unknown(_));
+                match first.then {
+                    Then::Frame(key, _) => self.peers.refuse(key, error.to_string()),
+                    Then::Write(_, answer) => {
+                        let _ = answer.send(Err(append_error(error)));
+                    }
+                    Then::Submit(_, answer) => {
+                        let _ = answer.send(Err(append_error(error)));
+                    }
                 }
-            },
+            }
         }
+    }
+
+    /// The log takes writes again, and has been looked at: what was stored after all is part of the document.
+    async fn resumed(&mut self) {
+        if std::mem::take(&mut self.uncertain)
+            && let Err(error) = self.reload().await
+        {
+            tracing::error!(doc = %self.document, %error, "the document cannot be read");
+        }
+        self.peers.ask_refused_again();
     }
 
     /// Applies what is in flight and waits for nothing, up to the first that does.
     async fn settle(&mut self) {
         while self.in_flight.front().is_some_and(|first| first.commit.is_none()) {
             if let Some(first) = self.in_flight.pop_front() {
-                self.apply(first.then, first.large).await;
+                self.apply(first.then, Vec::new(), first.large).await;
             }
         }
     }
 
-    async fn apply(&mut self, then: Then, large: bool) {
+    async fn apply(&mut self, then: Then, offsets: Vec<Offset>, large: bool) {
         match then {
+            Then::Submit(changes, answer) => self.apply_submitted(changes, offsets, answer, large).await,
             Then::Frame(key, message) => self.apply_frame(key, message, large).await,
             Then::Write(doc, answer) => {
                 let merged = self.merge(*doc).await;
@@ -325,7 +336,8 @@ impl Actor {
             }
         };
         if let Err(reason) = received {
-            return self.could_not_apply(key, reason).await;
+            self.set_aside_and_go_on(&reason).await;
+            return self.peers.malformed(key, reason);
         }
         if let (false, Some(peer)) = (gone, self.peers.get_mut(key)) {
             peer.sync = state;
@@ -333,36 +345,6 @@ impl Actor {
         }
         self.peers.learn_heads(key, now_ms());
         self.after_change(&before);
-    }
-
-    /// Applies a large message where it blocks nobody, and gives up on it when it takes too long.
-    async fn receive_apart(&mut self, state: &mut sync::State, message: Received) -> Result<(), String> {
-        let Content::Live(mut live) = std::mem::replace(&mut self.content, Content::Absent) else {
-            return Err("the document is not materialized".to_owned());
-        };
-        let mut theirs = state.clone();
-        let work = task::spawn_blocking(move || {
-            let received = live.receive(&mut theirs, message);
-            (live, theirs, received)
-        });
-        match time::timeout(self.shared.options.apply_budget, work).await {
-            Ok(Ok((live, theirs, received))) => {
-                self.content = Content::Live(live);
-                *state = theirs;
-                received
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("applying the changes took too long".to_owned()),
-        }
-    }
-
-    /// A committed message could not be applied: the document is built anew from the log, without the entries at fault.
-    async fn could_not_apply(&mut self, key: SessionKey, reason: String) {
-        tracing::warn!(doc = %self.document, reason, "changes could not be applied and are set aside");
-        self.peers.malformed(key, reason);
-        if let Err(error) = self.reload().await {
-            tracing::error!(doc = %self.document, %error, "the document cannot be read");
-        }
     }
 
     fn after_change(&mut self, before: &[automerge::ChangeHash]) {
@@ -444,33 +426,5 @@ fn append_error(error: AppendError) -> DocumentError {
         AppendError::Unknown(reason) => DocumentError::Unknown(reason),
         AppendError::Quarantined(reason) => DocumentError::Unreadable(reason),
         AppendError::Invalid(reason) => DocumentError::Invalid(reason),
-    }
-}
-
-/// Answers an input with an error.
-fn fail(input: Input, error: DocumentError) {
-    match input {
-        Input::Create(_, _, answer) | Input::Import(_, _, answer) => {
-            let _ = answer.send(Err(error));
-        }
-        Input::Read(_, answer) => {
-            let _ = answer.send(Err(error));
-        }
-        Input::History(_, _, answer) => {
-            let _ = answer.send(Err(error));
-        }
-        Input::Export(_, answer) => {
-            let _ = answer.send(Err(error));
-        }
-        Input::Release(answer) => {
-            let _ = answer.send(Err(error));
-        }
-        Input::Attach(_, peer) => {
-            let document = peer.grant.document().clone();
-            let reason = error.to_string();
-            peer.sink
-                .deliver(aetherflow_schema::documents::PeerFrame::Refused { document, reason });
-        }
-        Input::Detach(_) | Input::Frame(..) | Input::Announce(..) | Input::Resumed => {}
     }
 }

@@ -1,7 +1,7 @@
 //! The document itself, in as much memory as its use needs.
 
 use aetherflow_schema::id::Offset;
-use automerge::{Automerge, ChangeHash, sync, sync::SyncDoc};
+use automerge::{Automerge, Change, ChangeHash, sync, sync::SyncDoc};
 use bytes::Bytes;
 
 use crate::{contained, intake::Received, recent::Recent};
@@ -60,11 +60,24 @@ impl Live {
         }
     }
 
+    /// Applies committed changes.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Result<(), String> {
+        let before = self.doc.get_heads();
+        // Changes that wait for others change what is saved, and no heads.
+        self.saved = None;
+        contained(|| self.doc.apply_changes(changes.iter().cloned()))?.map_err(|error| error.to_string())?;
+        self.recent.note(before, changes, &self.doc.get_heads());
+        Ok(())
+    }
+
     /// Applies a committed sync message.
     ///
     /// Automerge takes a peer that names our heads for one that was told them. It may as well have made them: then it
     /// is owed an answer, for only that says that they are saved.
     pub(crate) fn receive(&mut self, state: &mut sync::State, received: Received) -> Result<(), String> {
+        if received.carries_changes() {
+            self.saved = None;
+        }
         let Received { message, changes } = received;
         let told = (!message.heads.is_empty()).then(|| state.last_sent_heads.clone());
         let before = self.doc.get_heads();

@@ -1,4 +1,4 @@
-//! From a sync message to log entries.
+//! From a sync message, or changes, to log entries.
 
 use aetherflow_schema::{
     access::Author,
@@ -47,13 +47,10 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
     let mut singly = true;
     for part in message.changes.iter() {
         for (kind, chunk) in guard::chunks(part).map_err(|error| error.to_string())? {
-            let encode = |draft: EntryDraft| draft.encode().map_err(|error: RecordError| error.to_string());
             match kind {
                 ChunkKind::Change | ChunkKind::CompressedChange => {
-                    let change =
-                        contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
-                    let op_id = OpId(change.hash().0);
-                    entries.push(encode(draft(document, author, EntryKind::Change, op_id, chunk))?);
+                    let (change, entry) = single(document, author, chunk)?;
+                    entries.push(entry);
                     changes.push(change);
                 }
                 ChunkKind::Document | ChunkKind::Bundle => {
@@ -75,6 +72,35 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
         message: Received { message, changes },
         entries,
     })
+}
+
+/// Decodes changes that came one by one, each a chunk of its own. The reason for refusing them is meant for their author.
+pub(crate) fn take_changes(
+    document: &DocumentId,
+    author: &Author,
+    changes: &[Bytes],
+) -> Result<(Vec<Change>, Vec<EncodedEntry>), String> {
+    let single = |(place, bytes): (usize, &Bytes)| {
+        let complain = |reason: String| format!("change {} of {}: {reason}", place + 1, changes.len());
+        let chunks = guard::chunks(bytes).map_err(|error| complain(error.to_string()))?;
+        let [(ChunkKind::Change | ChunkKind::CompressedChange, chunk)] = chunks[..] else {
+            return Err(complain("this is not one automerge change".to_owned()));
+        };
+        single(document, author, chunk).map_err(complain)
+    };
+    changes.iter().enumerate().map(single).collect()
+}
+
+/// One change and its entry.
+fn single(document: &DocumentId, author: &Author, chunk: &[u8]) -> Result<(Change, EncodedEntry), String> {
+    let change = contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
+    let op_id = OpId(change.hash().0);
+    let entry = encode(draft(document, author, EntryKind::Change, op_id, chunk))?;
+    Ok((change, entry))
+}
+
+fn encode(draft: EntryDraft) -> Result<EncodedEntry, String> {
+    draft.encode().map_err(|error: RecordError| error.to_string())
 }
 
 /// The entries for a whole document: its changes one by one when they are few, else the document as it is.

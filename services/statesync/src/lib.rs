@@ -1,6 +1,7 @@
 //! Materializes automerge documents from the op log and keeps their peers in sync.
 //!
-//! **Entry point**: [`Statesync`], which implements [`Documents`](aetherflow_schema::documents::Documents).
+//! **Entry point**: [`Statesync`], which implements [`Documents`](aetherflow_schema::documents::Documents) and
+//! [`DocumentLog`](aetherflow_schema::document_log::DocumentLog).
 //! **Invariant**: what a peer sends is appended to the log first, applied once it is committed, and answered once it is
 //! applied. Nothing else ever changes a document, so a document is a pure function of its entries in the log.
 //!
@@ -10,15 +11,18 @@
 //! | `actor` | the order in which one document does things |
 //! | `content` | the document itself: absent, cold (bytes and heads), or live (an automerge document) |
 //! | `load` | from a snapshot and the log's tail to a content; entries that cannot be applied are set aside |
-//! | `intake` | from a sync message to log entries |
+//! | `intake` | from a sync message, or changes, to log entries |
 //! | `guard` | what is checked of a sync message before automerge sees it |
 //! | `peers` | who is connected, and what each is told |
 //! | `recent` | what was applied last, to be sent on as it came |
 //! | `history` | any earlier state, and the list of changes |
+//! | `entries`, `follow` | documents as their entries: submitting, following, reading them |
 //! | `json` | automerge to JSON and back |
 
 mod actor;
 mod content;
+mod entries;
+mod follow;
 mod guard;
 mod history;
 mod intake;

@@ -11,13 +11,13 @@ use aetherflow_schema::{
     id::{DocumentId, Offset},
     record::{Entry, EntryKind},
 };
-use automerge::{Automerge, Change, ChangeHash, LoadOptions, OnPartialLoad, ReadDoc, VerificationMode};
+use automerge::{Automerge, AutomergeError, Change, ChangeHash, LoadOptions, OnPartialLoad, ReadDoc, VerificationMode};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     contained,
     content::{Cold, Content, Live, Loaded},
-    to_automerge,
+    guard, to_automerge,
 };
 
 /// Payload bytes of the tail that are read at once.
@@ -69,6 +69,10 @@ impl Stored {
         let mut whole = BytesMut::new();
         let mut changes = 0;
         if let Some(snapshot) = &self.snapshot {
+            // Beside the document there may be changes that wait for others, which the tail may bring.
+            if guard::chunks(&snapshot.document).ok()?.len() > 1 {
+                return None;
+            }
             heads.extend(snapshot.heads.iter().map(to_automerge));
             known.extend(heads.iter());
             whole.extend_from_slice(&snapshot.document);
@@ -169,7 +173,13 @@ pub(crate) fn load_whole(bytes: &[u8]) -> Result<Automerge, String> {
             .on_partial_load(OnPartialLoad::Error)
             .verification_mode(VerificationMode::DontCheck)
     };
-    contained(|| Automerge::load_with_options(bytes, options()))?.map_err(|error| error.to_string())
+    let load = |bytes: &[u8]| contained(|| Automerge::load_with_options(bytes, options()));
+    let loaded = match load(bytes)? {
+        // Changes that wait for others are accepted behind a document only; it may be an empty one.
+        Err(AutomergeError::MissingDeps) => load(&[&Automerge::new().save()[..], bytes].concat())?,
+        loaded => loaded,
+    };
+    loaded.map_err(|error| error.to_string())
 }
 
 /// Reads a document, as cold as can be. Blocks on the disk.

@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     actor::{Actor, Answer, Input},
+    follow::Hub,
     peers::SessionKey,
 };
 
@@ -117,12 +118,14 @@ impl Shared {
 pub struct Statesync {
     log: LogHandle,
     shared: Arc<Shared>,
+    hub: Arc<Hub>,
 }
 
 impl Statesync {
     /// Serves the documents of this log. Must be called, and used, within a multi-threaded tokio runtime.
     pub fn new(log: LogHandle, options: StatesyncOptions) -> Self {
         Self {
+            hub: Arc::new(Hub::new(log.clone())),
             log,
             shared: Arc::new(Shared {
                 options,
@@ -139,6 +142,19 @@ impl Statesync {
         (self.shared.open().len(), self.shared.memory.load(Ordering::Relaxed))
     }
 
+    /// Followers of documents that have come to the present, or are about to.
+    pub fn followers(&self) -> usize {
+        self.hub.members()
+    }
+
+    pub(crate) fn log(&self) -> &LogHandle {
+        &self.log
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
     /// The log takes writes again: peers whose edits were refused are asked for them.
     pub async fn resumed(&self) {
         let actors: Vec<_> = self.shared.open().values().cloned().collect();
@@ -147,7 +163,7 @@ impl Statesync {
         }
     }
 
-    fn actor(&self, document: &DocumentId) -> mpsc::Sender<Input> {
+    pub(crate) fn actor(&self, document: &DocumentId) -> mpsc::Sender<Input> {
         let mut open = self.shared.open();
         if let Some(actor) = open.get(document)
             && !actor.is_closed()
@@ -161,7 +177,11 @@ impl Statesync {
         actor
     }
 
-    async fn ask<T>(&self, document: &DocumentId, input: impl FnOnce(Answer<T>) -> Input) -> Result<T, DocumentError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        document: &DocumentId,
+        input: impl FnOnce(Answer<T>) -> Input,
+    ) -> Result<T, DocumentError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.actor(document).send(input(answer)).await;
         sent.map_err(|_| DocumentError::Stopping)?;
@@ -180,7 +200,7 @@ impl Statesync {
     }
 
     /// Refuses what names a document that is not there, without opening it.
-    async fn must_exist(&self, document: &DocumentId) -> Result<(), DocumentError> {
+    pub(crate) async fn must_exist(&self, document: &DocumentId) -> Result<(), DocumentError> {
         if self.shared.open().contains_key(document) {
             return Ok(());
         }

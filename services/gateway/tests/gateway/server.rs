@@ -10,7 +10,7 @@ use std::{
 };
 
 use aetherflow_gateway::{
-    Gateway, GatewayOptions, Parts,
+    Gateway, GatewayOptions, NativeService, Parts,
     admin::{Admin, AdminError, PartitionStatus, Verification},
     assets::{Asset, Assets},
     options::{HttpOptions, Limits, Timeouts},
@@ -28,7 +28,7 @@ use aetherflow_schema::{
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::recorder::Recorder;
+use crate::{ledger::Ledger, recorder::Recorder};
 
 /// The longest that anything in these tests may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -75,6 +75,8 @@ pub(crate) struct Server {
     pub(crate) admin_address: SocketAddr,
     pub(crate) peer: String,
     pub(crate) documents: Arc<Recorder>,
+    pub(crate) ledger: Ledger,
+    pub(crate) native: NativeService,
     pub(crate) policy: Arc<Policy>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
@@ -98,6 +100,7 @@ impl Server {
         };
         configure(&mut options);
         let documents = Arc::new(Recorder::default());
+        let ledger = Ledger::default();
         let policy = Arc::new(Policy::default());
         let health = Health::default();
         let metrics = Metrics::default();
@@ -105,6 +108,7 @@ impl Server {
         let gateway = Gateway::start(Parts {
             options,
             documents: documents.clone(),
+            log: Arc::new(ledger.clone()),
             access: policy.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
@@ -120,10 +124,12 @@ impl Server {
             admin_address: gateway.admin_address(),
             peer: gateway.peer().to_string(),
             documents,
+            ledger,
             policy,
             health,
             metrics,
             shutdown,
+            native: gateway.native(),
             stopped: tokio::spawn(gateway.stopped()),
         }
     }

@@ -1,0 +1,204 @@
+//! The metrics of the native protocol.
+
+use aetherflow_schema::native::wire::{RejectCode, client_frame, server_frame};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use super::{KindLabel, latency};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+/// What a client's frame is, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Heard {
+    Hello,
+    Submit,
+    Subscribe,
+    Unsubscribe,
+    Fetch,
+    Presence,
+    Ping,
+    /// None of these, or none that makes sense.
+    Malformed,
+}
+
+impl Heard {
+    const ALL: [Self; 8] = [
+        Self::Hello,
+        Self::Submit,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Fetch,
+        Self::Presence,
+        Self::Ping,
+        Self::Malformed,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Submit => "submit",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Fetch => "fetch",
+            Self::Presence => "presence",
+            Self::Ping => "ping",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// What a frame to a client is, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Said {
+    Welcome,
+    Receipt,
+    Reject,
+    Snapshot,
+    Ops,
+    PresenceEvent,
+    GoAway,
+    Pong,
+}
+
+impl Said {
+    const ALL: [Self; 8] = [
+        Self::Welcome,
+        Self::Receipt,
+        Self::Reject,
+        Self::Snapshot,
+        Self::Ops,
+        Self::PresenceEvent,
+        Self::GoAway,
+        Self::Pong,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::Receipt => "receipt",
+            Self::Reject => "reject",
+            Self::Snapshot => "snapshot",
+            Self::Ops => "ops",
+            Self::PresenceEvent => "presence-event",
+            Self::GoAway => "go-away",
+            Self::Pong => "pong",
+        }
+    }
+}
+
+impl From<&server_frame::Kind> for Said {
+    fn from(kind: &server_frame::Kind) -> Self {
+        use server_frame::Kind;
+        match kind {
+            Kind::Welcome(_) => Self::Welcome,
+            Kind::Receipt(_) => Self::Receipt,
+            Kind::Reject(_) => Self::Reject,
+            Kind::Snapshot(_) => Self::Snapshot,
+            Kind::Ops(_) => Self::Ops,
+            Kind::PresenceEvent(_) => Self::PresenceEvent,
+            Kind::GoAway(_) => Self::GoAway,
+            Kind::Pong(_) => Self::Pong,
+        }
+    }
+}
+
+impl From<&client_frame::Kind> for Heard {
+    fn from(kind: &client_frame::Kind) -> Self {
+        use client_frame::Kind;
+        match kind {
+            Kind::Hello(_) => Self::Hello,
+            Kind::Submit(_) => Self::Submit,
+            Kind::Subscribe(_) => Self::Subscribe,
+            Kind::Unsubscribe(_) => Self::Unsubscribe,
+            Kind::Fetch(_) => Self::Fetch,
+            Kind::Presence(_) => Self::Presence,
+            Kind::Ping(_) => Self::Ping,
+        }
+    }
+}
+
+/// All of them.
+pub(crate) struct NativeMetrics {
+    pub(crate) connections: Gauge,
+    pub(crate) subscriptions: Gauge,
+    pub(crate) present: Gauge,
+    pub(crate) presence_dropped: Counter,
+    /// From a submission to its receipt.
+    pub(crate) receipt_wait: Histogram,
+    heard: [Counter; Heard::ALL.len()],
+    heard_bytes: Counter,
+    said: [Counter; Said::ALL.len()],
+    said_bytes: Counter,
+    rejects: Family<CodeLabel, Counter>,
+}
+
+impl NativeMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("native");
+        let heard = Family::<KindLabel, Counter>::default();
+        let said = Family::<KindLabel, Counter>::default();
+        let all = Self {
+            connections: Gauge::default(),
+            subscriptions: Gauge::default(),
+            present: Gauge::default(),
+            presence_dropped: Counter::default(),
+            receipt_wait: latency(),
+            heard: Heard::ALL.map(|kind| heard.get_or_create_owned(&KindLabel { kind: kind.name() })),
+            heard_bytes: Counter::default(),
+            said: Said::ALL.map(|kind| said.get_or_create_owned(&KindLabel { kind: kind.name() })),
+            said_bytes: Counter::default(),
+            rejects: Family::default(),
+        };
+        let connections = "Connections of the native protocol, over any transport";
+        registry.register("connections", connections, all.connections.clone());
+        registry.register("subscriptions", "Documents followed", all.subscriptions.clone());
+        registry.register("present", "Sessions present on documents", all.present.clone());
+        let dropped = "Presence events dropped before a queue that was half full";
+        registry.register("presence_dropped", dropped, all.presence_dropped.clone());
+        let wait = "From a submission to its receipt";
+        registry.register("receipt_wait_seconds", wait, all.receipt_wait.clone());
+        registry.register("frames_received", "Frames from clients", heard);
+        registry.register("bytes_received", "Bytes of those", all.heard_bytes.clone());
+        registry.register("frames_sent", "Frames queued for clients", said);
+        registry.register("bytes_sent", "Bytes of those", all.said_bytes.clone());
+        registry.register("rejects", "Requests that were not carried out", all.rejects.clone());
+        all
+    }
+
+    /// Counts a frame from a client.
+    pub(crate) fn heard(&self, kind: Heard, bytes: usize) {
+        self.heard[kind as usize].inc();
+        self.heard_bytes.inc_by(bytes as u64);
+    }
+
+    /// Counts a frame queued for a client.
+    pub(crate) fn said(&self, kind: Said, bytes: usize) {
+        self.said[kind as usize].inc();
+        self.said_bytes.inc_by(bytes as u64);
+    }
+
+    /// Counts a request that was not carried out.
+    pub(crate) fn rejected(&self, code: RejectCode) {
+        let code = code.as_str_name();
+        let code = code.strip_prefix("REJECT_CODE_").unwrap_or(code);
+        self.rejects.get_or_create(&CodeLabel { code }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_counts_for_itself() {
+        assert!(Heard::ALL.iter().enumerate().all(|(i, kind)| *kind as usize == i));
+        assert!(Said::ALL.iter().enumerate().all(|(i, kind)| *kind as usize == i));
+    }
+}

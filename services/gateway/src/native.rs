@@ -1,0 +1,327 @@
+//! The native protocol `aether/1` on one connection, whatever carries it.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `session` | what a frame means; no I/O |
+//! | `calls` | requests under way: submissions in their order, stretches of history |
+//! | `subscription` | one followed document: from what the log tells to frames |
+//! | `rooms` | who is present on which document, over all connections |
+//! | `expiry` | when presence ends by itself |
+//! | `carrier` | serving it on a transport of whole messages |
+//!
+//! **Owns** a client's session, its requests, subscriptions and presence. **Inputs**: whole frames in order. **Effects**:
+//! frames in the connection's queue, each with the document it is about, so that a transport with channels may send
+//! documents independently of each other; calls to the documents' log.
+//! **Invariants**: every request is answered once, and a subscription has nothing after it was ended or rejected; the
+//! access policy is asked at each request, and again at whatever a subscription brings.
+
+mod calls;
+pub(crate) mod carrier;
+mod expiry;
+mod rooms;
+mod session;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aetherflow_schema::{
+    access::{Author, Denied, Grant, Operation},
+    document_log::{Follower, Following},
+    id::DocumentId,
+    native::{RequestId, Subscribe, encode, wire},
+};
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until};
+use uuid::Uuid;
+
+pub(crate) use self::rooms::Rooms;
+use self::{
+    calls::Calls,
+    session::{Action, Session, SessionLimits},
+    subscription::Subscription,
+};
+use crate::{
+    close::Close,
+    metrics::native::Said,
+    outbound::Outbound,
+    protocol::{Parting, Protocol},
+    shared::Shared,
+    websocket::Frame,
+};
+
+/// One connection's end of the protocol.
+pub(crate) struct Native {
+    voice: Voice,
+    session: Session,
+    calls: Calls,
+    subscriptions: HashMap<DocumentId, Followed>,
+    /// When presence ends next; far away when there is none.
+    timer: Pin<Box<Sleep>>,
+}
+
+struct Followed {
+    subscription: Arc<Subscription>,
+    _following: Box<dyn Following>,
+}
+
+/// A way to speak to the client.
+#[derive(Clone)]
+struct Voice {
+    shared: Arc<Shared>,
+    outbound: Arc<Outbound>,
+    author: Author,
+}
+
+impl Voice {
+    /// Queues a frame; `false` when the connection ends.
+    fn say(&self, document: Option<&DocumentId>, frame: impl Into<wire::ServerFrame>) -> bool {
+        let frame: wire::ServerFrame = frame.into();
+        let Some(kind) = frame.kind.as_ref().map(Said::from) else {
+            return true;
+        };
+        let payload = encode(&frame);
+        let bytes = payload.len();
+        let queued = self.outbound.push_frame(Frame::binary(payload).about(document));
+        if queued {
+            self.shared.metrics.native.said(kind, bytes);
+        }
+        queued
+    }
+
+    fn reject(&self, document: Option<&DocumentId>, reject: wire::Reject) {
+        self.shared.metrics.native.rejected(reject.code());
+        self.say(document, reject);
+    }
+
+    /// Asks the access policy.
+    fn grant(&self, operation: Operation, document: &DocumentId) -> Result<Grant, Denied> {
+        Grant::check(&*self.shared.access, &self.author, operation, document)
+    }
+
+    /// The answer to a request that the policy did not allow.
+    fn forbid(&self, document: &DocumentId, request: RequestId, denied: &Denied) {
+        tracing::debug!(connection = %self.outbound.id(), error = %denied, "refused");
+        let reject = wire::Reject::never(request, wire::RejectCode::Forbidden, denied.reason);
+        self.reject(Some(document), reject);
+    }
+}
+
+impl Native {
+    /// Nobody has said hello.
+    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>) -> Self {
+        let limits = &shared.options.limits;
+        shared.metrics.native.connections.inc();
+        let voice = Voice {
+            shared: shared.clone(),
+            outbound: outbound.clone(),
+            author: shared.anonymous_author(),
+        };
+        Self {
+            session: Session::new(SessionLimits {
+                frame_bytes: limits.frame_bytes,
+                change_bytes: limits.change_bytes,
+                subscriptions: limits.documents_per_connection,
+            }),
+            calls: Calls::new(voice.clone()),
+            subscriptions: HashMap::new(),
+            timer: Box::pin(sleep_until(Instant::now())),
+            voice,
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> Result<(), Close> {
+        match action {
+            Action::Welcome { client } => {
+                let session = self.voice.author.session;
+                tracing::debug!(connection = %self.voice.outbound.id(), %session, client, "said hello");
+                let welcome = self.session.welcome(now_ms(), &self.voice.author);
+                self.voice.say(None, welcome);
+            }
+            Action::Submit(submit) => self.calls.submit(submit),
+            Action::Fetch(fetch) => self.calls.fetch(fetch),
+            Action::Subscribe(subscribe) => self.subscribe(subscribe),
+            Action::Unsubscribe(document) => self.unsubscribe(&document),
+            Action::Present {
+                document,
+                state,
+                ttl_ms,
+            } => {
+                // As with ephemeral messages, whoever may read a document may speak in it.
+                if self.voice.grant(Operation::Read, &document).is_ok() {
+                    let rooms = &self.voice.shared.rooms;
+                    rooms.present(&document, &self.voice.author, self.voice.outbound.id(), state, ttl_ms);
+                    self.count_present();
+                } else {
+                    self.session.absent(&document);
+                    self.absent(&document);
+                }
+            }
+            Action::Absent(document) => self.absent(&document),
+            Action::Pong(nonce) => {
+                let server_time_ms = now_ms();
+                self.voice.say(None, wire::Pong { nonce, server_time_ms });
+            }
+            Action::Reject(document, reject) => self.voice.reject(Some(&document), reject),
+            Action::Close(close) => return Err(close),
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) {
+        let Subscribe {
+            request,
+            document,
+            start,
+        } = subscribe;
+        self.unfollow(&document);
+        let grant = match self.voice.grant(Operation::Read, &document) {
+            Ok(grant) => grant,
+            Err(denied) => {
+                self.session.unsubscribed(&document);
+                return self.voice.forbid(&document, request, &denied);
+            }
+        };
+        let subscription = Arc::new(Subscription::new(self.voice.clone(), document.clone(), request));
+        let following = self.voice.shared.log.follow(Follower {
+            grant,
+            start,
+            sink: subscription.clone(),
+        });
+        self.voice.shared.metrics.native.subscriptions.inc();
+        self.voice.shared.rooms.watch(&document, subscription.clone());
+        let followed = Followed {
+            subscription,
+            _following: following,
+        };
+        self.subscriptions.insert(document, followed);
+    }
+
+    fn unsubscribe(&mut self, document: &DocumentId) {
+        self.session.unsubscribed(document);
+        self.unfollow(document);
+    }
+
+    fn unfollow(&mut self, document: &DocumentId) {
+        if let Some(followed) = self.subscriptions.remove(document) {
+            followed.subscription.end();
+            self.voice.shared.rooms.unwatch(document, self.voice.outbound.id());
+            self.voice.shared.metrics.native.subscriptions.dec();
+        }
+    }
+
+    /// Forgets subscriptions that ended by themselves, so that they do not count.
+    fn forget_ended(&mut self) {
+        let ended: Vec<_> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, followed)| followed.subscription.has_ended())
+            .map(|(document, _)| document.clone())
+            .collect();
+        for document in ended {
+            self.unsubscribe(&document);
+        }
+    }
+
+    fn absent(&self, document: &DocumentId) {
+        self.voice.shared.rooms.absent(document, self.voice.author.session);
+        self.count_present();
+    }
+
+    fn count_present(&self) {
+        let metrics = &self.voice.shared.metrics.native;
+        metrics.present.set(self.voice.shared.rooms.sessions() as i64);
+    }
+
+    /// Gives up everything that concerns others.
+    fn leave(&mut self) {
+        for document in self.session.leave() {
+            self.absent(&document);
+        }
+        let documents: Vec<_> = self.subscriptions.keys().cloned().collect();
+        for document in documents {
+            self.unfollow(&document);
+        }
+    }
+
+    /// Waits for presence to end by itself.
+    fn poll_expiry(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(next) = self.session.next_expiry() else {
+            return Poll::Pending;
+        };
+        if self.timer.deadline() != next {
+            self.timer.as_mut().reset(next);
+        }
+        ready!(self.timer.as_mut().poll(context));
+        for document in self.session.expired(Instant::now()) {
+            self.absent(&document);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Protocol for Native {
+    fn on_frame(&mut self, frame: Bytes) -> Result<(), Parting> {
+        if self.session.is_full() {
+            self.forget_ended();
+        }
+        let bytes = frame.len();
+        let (kind, action) = self.session.handle(Instant::now(), frame);
+        self.voice.shared.metrics.native.heard(kind, bytes);
+        Ok(self.carry_out(action)?)
+    }
+
+    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
+        if self.poll_expiry(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let answered = ready!(self.calls.poll(context));
+        if let Some(request) = answered {
+            self.session.answered(request);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn has_room(&self) -> bool {
+        self.calls.has_room()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.calls.is_idle()
+    }
+
+    fn is_introduced(&self) -> bool {
+        self.session.is_introduced()
+    }
+
+    fn stop(&mut self, close: &Close) {
+        self.leave();
+        if self.is_introduced() {
+            let within = self.voice.shared.options.timeouts.reconnect_ms;
+            let drain = self.voice.shared.shutdown.drain_time();
+            let go_away = session::go_away(close, Uuid::new_v4().as_u64_pair().1, within, drain);
+            self.voice.say(None, go_away);
+        }
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        self.leave();
+        self.voice.shared.metrics.native.connections.dec();
+    }
+}
+
+/// The server's clock.
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,257 @@
+//! What a frame of the native protocol means on one connection. No I/O.
+//!
+//! Owns: whether the client has said hello, which of its requests are unanswered, which documents it follows, and where it
+//! is present until when.
+//! Inputs: frames, in order, with the time. Effects: exactly one [`Action`] for each.
+//! Invariants: before a hello nothing else has an effect; a request id stands for one unanswered request at a time; there
+//! are no more subscriptions, and places where the client is present, than allowed.
+//! On failure: a request that cannot be carried out is rejected; a client that breaks the protocol is closed.
+
+use std::{collections::HashSet, time::Duration};
+
+use aetherflow_schema::{
+    access::Author,
+    close::CloseCode,
+    id::DocumentId,
+    native::{
+        ClientFrame, Fetch, Hello, PRESENCE_BYTES, Presence, RequestId, SUBMIT_CHANGES, Submit, Subscribe, wire,
+        wire::RejectCode,
+    },
+};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::expiry::Expiry;
+use crate::{close::Close, metrics::native::Heard};
+
+/// What a client may do.
+#[derive(Debug, Clone)]
+pub(super) struct SessionLimits {
+    pub(super) frame_bytes: usize,
+    pub(super) change_bytes: usize,
+    pub(super) subscriptions: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    limits: SessionLimits,
+    introduced: bool,
+    requests: HashSet<RequestId>,
+    subscriptions: HashSet<DocumentId>,
+    present: Expiry,
+}
+
+/// What is to be done about a frame.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Say welcome to the client of this name.
+    Welcome { client: String },
+    /// Submit changes.
+    Submit(Submit),
+    /// Follow a document, instead of as it was followed until now.
+    Subscribe(Subscribe),
+    /// Follow it no longer.
+    Unsubscribe(DocumentId),
+    /// Read history.
+    Fetch(Fetch),
+    /// Tell others on the document.
+    Present {
+        document: DocumentId,
+        state: Bytes,
+        ttl_ms: u32,
+    },
+    /// Tell them that it is gone.
+    Absent(DocumentId),
+    /// Answer a ping.
+    Pong(u64),
+    /// Reject a request about a document.
+    Reject(DocumentId, wire::Reject),
+    /// Close.
+    Close(Close),
+}
+
+impl Session {
+    /// A connection on which nobody has said hello.
+    pub(super) fn new(limits: SessionLimits) -> Self {
+        Self {
+            limits,
+            introduced: false,
+            requests: HashSet::new(),
+            subscriptions: HashSet::new(),
+            present: Expiry::default(),
+        }
+    }
+
+    /// Whether the client has said hello.
+    pub(super) fn is_introduced(&self) -> bool {
+        self.introduced
+    }
+
+    /// Whether there are as many subscriptions as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.subscriptions.len() >= self.limits.subscriptions
+    }
+
+    /// Decides about the next frame.
+    pub(super) fn handle(&mut self, now: Instant, frame: Bytes) -> (Heard, Action) {
+        match ClientFrame::decode(frame) {
+            Ok(frame) => (kind(&frame), self.decide(now, frame)),
+            Err(error) => {
+                let close = Close::because(error.close_code(), error);
+                (Heard::Malformed, Action::Close(close))
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Instant, frame: ClientFrame) -> Action {
+        if !self.introduced && !matches!(frame, ClientFrame::Hello(_)) {
+            let detail = "the first frame must be a Hello";
+            return Action::Close(Close::because(CloseCode::PolicyViolation, detail));
+        }
+        match frame {
+            // Later ones are for a fresh token.
+            ClientFrame::Hello(Hello { client_id, .. }) => {
+                self.introduced = true;
+                Action::Welcome { client: client_id }
+            }
+            ClientFrame::Submit(submit) => self.submit(submit),
+            ClientFrame::Subscribe(subscribe) => self.subscribe(subscribe),
+            ClientFrame::Unsubscribe(document) => Action::Unsubscribe(document),
+            ClientFrame::Fetch(fetch) => match self.request(fetch.request) {
+                Ok(()) => Action::Fetch(fetch),
+                Err(close) => Action::Close(close),
+            },
+            ClientFrame::Presence(presence) => self.presence(now, presence),
+            ClientFrame::Ping(nonce) => Action::Pong(nonce),
+        }
+    }
+
+    fn submit(&mut self, submit: Submit) -> Action {
+        let limit = self.limits.change_bytes;
+        if let Some(change) = submit.changes.iter().find(|change| change.len() > limit) {
+            let message = format!("a change has {} bytes; {limit} are allowed", change.len());
+            let reject = wire::Reject::never(submit.request, RejectCode::TooLarge, message);
+            return Action::Reject(submit.document, reject);
+        }
+        match self.request(submit.request) {
+            Ok(()) => Action::Submit(submit),
+            Err(close) => Action::Close(close),
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) -> Action {
+        if self.is_full() && !self.subscriptions.contains(&subscribe.document) {
+            let message = format!("{} are allowed", self.limits.subscriptions);
+            let reject = wire::Reject::never(subscribe.request, RejectCode::TooManySubscriptions, message);
+            return Action::Reject(subscribe.document, reject);
+        }
+        self.subscriptions.insert(subscribe.document.clone());
+        Action::Subscribe(subscribe)
+    }
+
+    fn presence(&mut self, now: Instant, presence: Presence) -> Action {
+        let Presence {
+            document,
+            state,
+            ttl_ms,
+        } = presence;
+        if ttl_ms == 0 {
+            self.present.remove(&document);
+            return Action::Absent(document);
+        }
+        if self.present.len() >= self.limits.subscriptions && !self.present.contains(&document) {
+            let detail = format!("present on more than {} documents", self.limits.subscriptions);
+            return Action::Close(Close::because(CloseCode::TooManyDocuments, detail));
+        }
+        let until = now + Duration::from_millis(ttl_ms.into());
+        self.present.set(&document, until);
+        Action::Present {
+            document,
+            state,
+            ttl_ms,
+        }
+    }
+
+    fn request(&mut self, request: RequestId) -> Result<(), Close> {
+        if self.requests.insert(request) {
+            return Ok(());
+        }
+        let detail = format!("request id {} is that of an unanswered request", request.0);
+        Err(Close::because(CloseCode::PolicyViolation, detail))
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&mut self, request: RequestId) {
+        self.requests.remove(&request);
+    }
+
+    /// A document is followed no longer.
+    pub(super) fn unsubscribed(&mut self, document: &DocumentId) {
+        self.subscriptions.remove(document);
+    }
+
+    /// The client is not present on a document after all.
+    pub(super) fn absent(&mut self, document: &DocumentId) {
+        self.present.remove(document);
+    }
+
+    /// When presence ends next.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.present.next()
+    }
+
+    /// Where presence has ended by now.
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<DocumentId> {
+        std::iter::from_fn(|| self.present.pop(now)).collect()
+    }
+
+    /// The client leaves: where it was present.
+    pub(super) fn leave(&mut self) -> Vec<DocumentId> {
+        self.present.drain()
+    }
+
+    /// The answer to a hello.
+    pub(super) fn welcome(&self, now_ms: u64, author: &Author) -> wire::Welcome {
+        wire::Welcome {
+            session_id: Bytes::copy_from_slice(author.session.0.as_bytes()),
+            // A session ends with its connection; what outlives it are offsets.
+            resume_token: Bytes::new(),
+            resumed: false,
+            limits: Some(wire::Limits {
+                frame_bytes: self.limits.frame_bytes as u64,
+                change_bytes: self.limits.change_bytes as u64,
+                submit_changes: SUBMIT_CHANGES as u32,
+                subscriptions: self.limits.subscriptions.try_into().unwrap_or(u32::MAX),
+                presence_bytes: PRESENCE_BYTES as u32,
+                resume_window_ms: 0,
+            }),
+            server_time_ms: now_ms,
+            capabilities: Vec::new(),
+            principal: author.principal.as_str().to_owned(),
+        }
+    }
+}
+
+/// What a client is told that is sent away: to come back at a time within `within_ms` that `random` decides.
+pub(super) fn go_away(close: &Close, random: u64, within_ms: u64, closes_in: Duration) -> wire::GoAway {
+    let milliseconds = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    wire::GoAway {
+        code: close.code.code().into(),
+        reconnect_after_ms: milliseconds(random % within_ms.saturating_add(1)),
+        closes_in_ms: milliseconds(closes_in.as_millis().try_into().unwrap_or(u64::MAX)),
+        reason: close.text.to_string(),
+    }
+}
+
+fn kind(frame: &ClientFrame) -> Heard {
+    match frame {
+        ClientFrame::Hello(_) => Heard::Hello,
+        ClientFrame::Submit(_) => Heard::Submit,
+        ClientFrame::Subscribe(_) => Heard::Subscribe,
+        ClientFrame::Unsubscribe(_) => Heard::Unsubscribe,
+        ClientFrame::Fetch(_) => Heard::Fetch,
+        ClientFrame::Presence(_) => Heard::Presence,
+        ClientFrame::Ping(_) => Heard::Ping,
+    }
+}

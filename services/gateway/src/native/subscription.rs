@@ -1,0 +1,123 @@
+//! One followed document: from what the log tells to frames in the connection's queue.
+//!
+//! Invariants: after it was ended, or its end was said, nothing more of it is queued; what it brings is checked against the
+//! access policy each time, so that a permission that is taken back ends it.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use aetherflow_schema::{
+    access::Operation,
+    document_log::{FollowSink, Offered, Told},
+    documents::BoxFuture,
+    id::{ConnectionId, DocumentId},
+    native::{RequestId, encode, wire},
+};
+use bytes::Bytes;
+
+use super::{Voice, rooms::Watcher};
+use crate::{lock, metrics::native::Said, websocket::Frame};
+
+/// See the [module](self).
+pub(super) struct Subscription {
+    voice: Voice,
+    document: DocumentId,
+    request: RequestId,
+    ended: AtomicBool,
+    /// Held while something is queued, so that nothing is after the end.
+    speaking: Mutex<()>,
+}
+
+impl Subscription {
+    pub(super) fn new(voice: Voice, document: DocumentId, request: RequestId) -> Self {
+        Self {
+            voice,
+            document,
+            request,
+            ended: AtomicBool::new(false),
+            speaking: Mutex::default(),
+        }
+    }
+
+    /// The client does not want it any more.
+    pub(super) fn end(&self) {
+        let _speaking = lock(&self.speaking);
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self, kind: Said, payload: Bytes) -> Offered {
+        let bytes = payload.len();
+        let frame = Frame::binary(payload).about(Some(&self.document));
+        let offered = self.voice.outbound.offer(frame);
+        if offered == Offered::Taken {
+            self.voice.shared.metrics.native.said(kind, bytes);
+        }
+        offered
+    }
+
+    /// Whether the client may still read the document; if not, that is said.
+    fn is_allowed(&self) -> bool {
+        match self.voice.grant(Operation::Read, &self.document) {
+            Ok(_) => true,
+            Err(denied) => {
+                self.ended.store(true, Ordering::Relaxed);
+                self.voice.forbid(&self.document, self.request, &denied);
+                false
+            }
+        }
+    }
+}
+
+impl FollowSink for Subscription {
+    fn offer(&self, told: Told) -> Offered {
+        let _speaking = lock(&self.speaking);
+        if self.has_ended() || !self.is_allowed() {
+            return Offered::Gone;
+        }
+        match told {
+            Told::Snapshot(snapshot) => {
+                let frame = wire::Snapshot::of(&self.document, snapshot);
+                self.queue(Said::Snapshot, encode(&wire::ServerFrame::from(frame)))
+            }
+            Told::Ops(ops) => self.queue(Said::Ops, ops.frame()),
+            Told::Failed(error) => {
+                self.ended.store(true, Ordering::Relaxed);
+                let reject = wire::Reject::of(self.request, &error);
+                self.voice.reject(Some(&self.document), reject);
+                Offered::Gone
+            }
+        }
+    }
+
+    fn room(&self, bytes: usize) -> BoxFuture<'_, bool> {
+        let patience = self.voice.shared.options.timeouts.stalled();
+        Box::pin(self.voice.outbound.room(bytes, patience))
+    }
+}
+
+impl Watcher for Subscription {
+    fn connection(&self) -> ConnectionId {
+        self.voice.outbound.id()
+    }
+
+    fn hear(&self, event: Bytes) {
+        let _speaking = lock(&self.speaking);
+        if self.has_ended() || !self.is_allowed() {
+            return;
+        }
+        let bytes = event.len();
+        let metrics = &self.voice.shared.metrics.native;
+        let frame = Frame::binary(event).about(Some(&self.document));
+        if self.voice.outbound.push_unless_half_full(frame) {
+            metrics.said(Said::PresenceEvent, bytes);
+        } else {
+            metrics.presence_dropped.inc();
+        }
+    }
+}

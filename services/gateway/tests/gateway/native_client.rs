@@ -1,0 +1,159 @@
+//! A client of the native protocol, of another make.
+
+use aetherflow_schema::{
+    id::{DocumentId, Offset},
+    native::{
+        ClientFrame, Fetch, Hello, PATH, Presence, RequestId, Start, Submit, Subscribe, decode_server,
+        wire::{self, server_frame::Kind},
+    },
+};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message as Frame};
+
+use crate::{
+    client::open,
+    server::{DEADLINE, Server},
+};
+
+pub(crate) struct NativeClient {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) welcome: wire::Welcome,
+}
+
+pub(crate) fn hello() -> ClientFrame {
+    ClientFrame::Hello(Hello {
+        token: String::new(),
+        client_id: "laptop".to_owned(),
+        resume_token: Bytes::new(),
+        capabilities: Vec::new(),
+    })
+}
+
+pub(crate) fn submit(request: u64, document: &DocumentId, changes: &[&'static str]) -> ClientFrame {
+    ClientFrame::Submit(Submit {
+        request: RequestId(request),
+        document: document.clone(),
+        changes: changes
+            .iter()
+            .map(|change| Bytes::from_static(change.as_bytes()))
+            .collect(),
+    })
+}
+
+pub(crate) fn subscribe(request: u64, document: &DocumentId, after: u64) -> ClientFrame {
+    ClientFrame::Subscribe(Subscribe {
+        request: RequestId(request),
+        document: document.clone(),
+        start: Start::After(Offset(after)),
+    })
+}
+
+pub(crate) fn fetch(request: u64, document: &DocumentId, from: u64, until: Option<u64>) -> ClientFrame {
+    ClientFrame::Fetch(Fetch {
+        request: RequestId(request),
+        document: document.clone(),
+        from: Offset(from),
+        until: until.map(Offset),
+    })
+}
+
+pub(crate) fn presence(document: &DocumentId, state: &'static str, ttl_ms: u32) -> ClientFrame {
+    ClientFrame::Presence(Presence {
+        document: document.clone(),
+        state: Bytes::from_static(state.as_bytes()),
+        ttl_ms,
+    })
+}
+
+impl NativeClient {
+    /// Connects and says nothing.
+    pub(crate) async fn connect(server: &Server) -> Self {
+        let socket = timeout(DEADLINE, open(server.address, PATH)).await.unwrap().unwrap();
+        Self {
+            socket,
+            welcome: wire::Welcome::default(),
+        }
+    }
+
+    /// Connects and says hello.
+    pub(crate) async fn welcomed(server: &Server) -> Self {
+        let mut client = Self::connect(server).await;
+        client.say(hello()).await;
+        match client.hear().await {
+            Kind::Welcome(welcome) => client.welcome = welcome,
+            other => panic!("{other:?}"),
+        }
+        client
+    }
+
+    pub(crate) async fn say(&mut self, frame: ClientFrame) {
+        let frame = Frame::Binary(frame.encode());
+        timeout(DEADLINE, self.socket.send(frame)).await.unwrap().unwrap();
+    }
+
+    /// Waits until everything it said was acted on, and returns what came meanwhile.
+    pub(crate) async fn settle(&mut self) -> Vec<Kind> {
+        self.say(ClientFrame::Ping(4242)).await;
+        let mut meanwhile = Vec::new();
+        loop {
+            match self.hear().await {
+                Kind::Pong(pong) if pong.nonce == 4242 => return meanwhile,
+                other => meanwhile.push(other),
+            }
+        }
+    }
+
+    /// The next frame.
+    pub(crate) async fn hear(&mut self) -> Kind {
+        loop {
+            match self.next().await {
+                Some(Ok(Frame::Binary(frame))) => return decode_server(frame).unwrap(),
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
+                other => panic!("no frame but {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn hear_reject(&mut self) -> wire::Reject {
+        match self.hear().await {
+            Kind::Reject(reject) => reject,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn hear_ops(&mut self) -> wire::Ops {
+        match self.hear().await {
+            Kind::Ops(ops) => ops,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn hear_presence(&mut self) -> wire::PresenceEvent {
+        match self.hear().await {
+            Kind::PresenceEvent(event) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How the server closes the connection; messages before that are skipped.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.next().await {
+                Some(Ok(Frame::Close(Some(close)))) => {
+                    let found = (close.code.into(), close.reason.to_string());
+                    while let Some(Ok(_)) = self.next().await {}
+                    return found;
+                }
+                Some(Ok(Frame::Close(None)) | Err(_)) | None => panic!("no reason was given"),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Frame, tokio_tungstenite::tungstenite::Error>> {
+        let next = timeout(DEADLINE, self.socket.next()).await;
+        next.unwrap_or_else(|_| panic!("nothing came"))
+    }
+}
