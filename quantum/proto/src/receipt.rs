@@ -190,6 +190,11 @@ impl Receipts {
         self.due = None;
     }
 
+    /// Whether a packet is missing below one that arrived.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.above.len() > 0
+    }
+
     /// Sets the peer-independent rule: acknowledge every `packets` packets (2 at the start; more in a steady bulk flow).
     pub(crate) fn set_frequency(&mut self, packets: u32) {
         self.frequency = packets.max(1);

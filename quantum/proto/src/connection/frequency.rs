@@ -8,7 +8,7 @@ use crate::time::Time;
 const PER_ROUND: u32 = 16;
 /// At most so many packets wait for an acknowledgement, and at least the two of RFC 9000 section 13.2.2.
 const MOST: u32 = 10;
-const LEAST: u32 = 2;
+pub(super) const LEAST: u32 = 2;
 
 /// Counts the packets of a round trip: the more there are, the fewer need an acknowledgement of their own.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    connection::{Connection, Event, closing::State},
+    connection::{Connection, Event, closing::State, frequency},
     crypto::open_stateless,
     endpoint::{EndpointEvent, ToEndpoint},
     error::{CloseCode, ConnectionError, TransportError},
@@ -165,6 +165,8 @@ impl Connection {
         let every = self.ack_frequency.on_packet(now, self.recovery.rtt().smoothed);
         let receipts = &mut self.receipts[level.space() as usize];
         if level == Level::Application {
+            // While packets are missing the sender waits to hear of the others.
+            let every = if receipts.has_gaps() { frequency::LEAST } else { every };
             receipts.set_frequency(every);
         }
         receipts.on_packet(now, number, frames.asks, at_once, ecn);
