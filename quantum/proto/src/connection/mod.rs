@@ -7,7 +7,9 @@
 //! beyond three times what came from it; what was sent is acknowledged or lost exactly once, and what a lost packet held goes into a new one.
 //! On failure: an error of the peer closes the connection with a code; what does not open is counted and ignored.
 
+mod aside;
 mod closing;
+mod contents;
 mod events;
 mod footprint;
 mod frequency;

@@ -3,16 +3,11 @@
 use smallvec::SmallVec;
 
 use crate::{
-    channel::Chunk,
-    connection::{
-        Connection, Transmit,
-        closing::State,
-        packet::{Builder, DATAGRAM_OVERHEAD},
-    },
+    connection::{Connection, Transmit, closing::State, contents::MESSAGE_ROOM, packet::Builder},
     error::TransportError,
-    fec::PARITY_OVERHEAD,
-    frame::{Frame, MAX_ACK_LEN, MAX_MESSAGE_HEADER, Parity, write_message},
+    frame::{Frame, MAX_ACK_LEN},
     header::{Flags, HEADER_LEN, TAG_LEN},
+    number::PacketNumber,
     pmtu::Pmtu,
     recovery::{SentFrame, SentPacket},
     time::Time,
@@ -23,10 +18,6 @@ use crate::{
 const URGENT_EXCESS: u64 = 8;
 /// A shorter datagram may not have room for an acknowledgement and a little more.
 const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64;
-/// Less room than this is not worth a MESSAGE frame.
-const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
-/// The fields of a MESSAGE frame with a channel below 2^14, id and offset below 2^30, and a length that fits a packet.
-const SHORT_MESSAGE_HEADER: usize = 1 + 2 + 4 + 4 + 2;
 /// Random packet numbers are skipped about once in so many packets.
 const SKIP_EVERY: u32 = 512;
 
@@ -77,7 +68,7 @@ impl Connection {
         self.transmit(out.len() - from, segment)
     }
 
-    fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
+    pub(super) fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
         let ecn = self.ecn_works.then_some(Ecn::Ect0);
         (bytes > 0).then(|| Transmit {
             remote: self.remote(),
@@ -114,7 +105,7 @@ impl Connection {
         self.confirmed && self.paths.current().is_validated()
     }
 
-    fn on_datagram_sent(&mut self, bytes: usize) {
+    pub(super) fn on_datagram_sent(&mut self, bytes: usize) {
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += bytes as u64;
         self.paths.current_mut().on_sent(bytes);
@@ -333,203 +324,13 @@ impl Connection {
     }
 
     /// Now and then a number is left out, so that a peer which acknowledges what it never got is found out.
-    fn next_application_number(&mut self) -> crate::number::PacketNumber {
+    pub(super) fn next_application_number(&mut self) -> PacketNumber {
         use rand::Rng;
         let next = self.recovery.next_number(Space::Application);
         if self.rng.random_ratio(1, SKIP_EVERY) {
             self.recovery.skip(Space::Application, next.next());
         }
         self.recovery.next_number(Space::Application)
-    }
-
-    fn put_control(&mut self, packet: &mut Builder<'_>) {
-        if std::mem::take(&mut self.outgoing.handshake_done) {
-            packet.put(&Frame::HandshakeDone, Some(SentFrame::HandshakeDone));
-        }
-        if let Some(data) = self.paths.current_mut().pending_challenge() {
-            packet.put(&Frame::PathChallenge(data), None);
-        }
-        while packet.room() >= 9
-            && let Some(data) = self.outgoing.responses.pop_front()
-        {
-            packet.put(&Frame::PathResponse(data), Some(SentFrame::PathResponse));
-        }
-        while packet.room() > 32
-            && let Some((range, data)) = self.handshake.next_crypto(Level::Application, packet.room() - 17)
-        {
-            packet.put(
-                &Frame::Crypto {
-                    offset: range.offset,
-                    data,
-                },
-                Some(SentFrame::Crypto(range)),
-            );
-        }
-        if self.confirmed
-            && let Some(token) = self.outgoing.visit_token.take()
-            && !packet.put_if_room(token.len() + 9, &Frame::Token(token.clone()), Some(SentFrame::Token))
-        {
-            self.outgoing.visit_token = Some(token);
-        }
-        while packet.room() >= 41
-            && let Some(sequence) = self.ids.next_announcement()
-        {
-            self.put_announcement(packet, sequence);
-        }
-        while packet.room() >= 17
-            && let Some((frame, sent)) = self.outgoing.next_credit()
-        {
-            packet.put(&frame, Some(sent));
-        }
-        if std::mem::take(&mut self.outgoing.ping) && !packet.asks_for_ack {
-            packet.put(&Frame::Ping, None);
-        }
-    }
-
-    fn put_announcement(&mut self, packet: &mut Builder<'_>, sequence: u64) {
-        match self.side {
-            Side::Server => {
-                if let Some((id, reset_token)) = self.ids.given(sequence) {
-                    let frame = Frame::NewConnectionId {
-                        sequence,
-                        id,
-                        reset_token,
-                    };
-                    packet.put(&frame, Some(SentFrame::NewConnectionId(sequence)));
-                }
-            }
-            Side::Client => {
-                let frame = Frame::RetireConnectionId(sequence);
-                packet.put(&frame, Some(SentFrame::RetireConnectionId(sequence)));
-            }
-        }
-    }
-
-    fn put_parity(&mut self, packet: &mut Builder<'_>, parity: Parity) {
-        let bytes = parity.symbol.len() + PARITY_OVERHEAD;
-        if packet.put_if_room(bytes, &Frame::Parity(parity), None) {
-            packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
-            self.stats.parity_sent += 1;
-        }
-    }
-
-    fn put_messages(
-        &mut self,
-        now: Time,
-        packet: &mut Builder<'_>,
-        allowed: Priority,
-        urgency: Option<Priority>,
-        early: bool,
-    ) {
-        let interactive = urgency == Some(Priority::Interactive) && !early;
-        let protects = interactive && self.protection.may_protect();
-        // What is protected is kept small: nothing else rides along.
-        let allowed = if protects { Priority::Interactive } else { allowed };
-        if protects {
-            packet.reserve(PARITY_OVERHEAD);
-        }
-        let header = self.message_header();
-        let mut chunks: SmallVec<[Chunk; 4]> = SmallVec::new();
-        while packet.room() >= MESSAGE_ROOM
-            && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - header, early)
-        {
-            put_message(packet, chunk, &data);
-            packet.frames.push(SentFrame::Message(chunk));
-            chunks.push(chunk);
-        }
-        if interactive && !chunks.is_empty() {
-            self.protect(now, packet, &chunks);
-        }
-    }
-
-    fn protect(&mut self, now: Time, packet: &mut Builder<'_>, chunks: &[Chunk]) {
-        packet.flags = packet.flags.with(Flags::URG);
-        let rtt = self.recovery.rtt().smoothed;
-        let plan = self.protection.plan(now, rtt, chunks);
-        for chunk in self.protection.repeats() {
-            self.put_repeat(packet, chunk);
-        }
-        if self
-            .protection
-            .on_interactive(now, packet.number, packet.payload(), chunks, plan.as_ref())
-        {
-            packet.flags = packet.flags.with(Flags::FEC);
-            // The block holds the payload as it is now.
-            packet.seal_frames();
-        }
-    }
-
-    /// Bytes that the fields of a MESSAGE frame take at most at present.
-    fn message_header(&self) -> usize {
-        const FOUR_BYTES: u64 = 1 << 30;
-        let few_channels = self.peer.as_ref().is_some_and(|peer| peer.max_channels <= 1 << 14);
-        let short = few_channels && self.stats.messages_sent < FOUR_BYTES;
-        if short {
-            SHORT_MESSAGE_HEADER
-        } else {
-            MAX_MESSAGE_HEADER
-        }
-    }
-
-    /// Bytes that another packet holds too, as far as they are not acknowledged and there is room.
-    fn put_repeat(&mut self, packet: &mut Builder<'_>, chunk: Chunk) {
-        if chunk.len as usize + self.message_header() <= packet.room()
-            && let Some(data) = self.outbox.unacked(chunk)
-        {
-            self.stats.repeated_bytes += data.len() as u64;
-            put_message(packet, chunk, &data);
-            packet.frames.push(SentFrame::Repeat(chunk));
-        }
-    }
-
-    fn put_datagrams(&mut self, packet: &mut Builder<'_>) {
-        while let Some(data) = self.outgoing.datagrams.front()
-            && data.len() + DATAGRAM_OVERHEAD <= packet.room()
-            && let Some(data) = self.outgoing.datagrams.pop_front()
-        {
-            packet.put(&Frame::Datagram(data), None);
-        }
-    }
-
-    /// A probe carries what is waited for most: data that is not acknowledged; failing that, a PING.
-    fn put_probe(&mut self, packet: &mut Builder<'_>, early: bool) {
-        packet.flags = if early {
-            packet.flags
-        } else {
-            packet.flags.with(Flags::PSH)
-        };
-        if packet.is_sealed() || packet.asks_for_ack {
-            return;
-        }
-        let waiting = self
-            .recovery
-            .in_flight(Space::Application)
-            .flat_map(|sent| &sent.frames);
-        let chunks: SmallVec<[Chunk; 4]> = waiting
-            .filter_map(|frame| match frame {
-                SentFrame::Message(chunk) => Some(*chunk),
-                _ => None,
-            })
-            .take(4)
-            .collect();
-        for chunk in chunks {
-            self.put_repeat(packet, chunk);
-        }
-        if !packet.asks_for_ack {
-            packet.put(&Frame::Ping, None);
-        }
-    }
-
-    fn put_floor(&mut self, packet: &mut Builder<'_>) {
-        if packet.level == Level::Early || !packet.asks_for_ack || packet.is_sealed() || packet.room() < 9 {
-            return;
-        }
-        if self.recovery.wants_floor(Space::Application) {
-            packet.put(
-                &Frame::Floor(self.recovery.floor(Space::Application)),
-                Some(SentFrame::Floor),
-            );
-        }
     }
 
     /// Seals the packet and books it.
@@ -572,85 +373,4 @@ impl Connection {
         self.recovery.on_sent(space, sent);
         Ok(())
     }
-
-    /// A challenge to the address before, or a probe of the packet size: datagrams of their own.
-    fn transmit_aside(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Transmit> {
-        if !self.confirmed {
-            return None;
-        }
-        let from = out.len();
-        let (remote, limit, probe) = match self.paths.take_previous_challenge() {
-            Some((remote, data)) => {
-                let mut packet = self.begin_aside(usize::from(Pmtu::BASE), out);
-                packet.put(&Frame::PathChallenge(data), None);
-                self.send_packet(now, packet).ok()?;
-                return Some(Transmit {
-                    remote,
-                    bytes: out.len() - from,
-                    segment: out.len() - from,
-                    ecn: None,
-                });
-            }
-            None => {
-                if !self.may_probe_pmtu() {
-                    return None;
-                }
-                let size = self.pmtu.probe(now)?;
-                (self.remote(), usize::from(size), SentFrame::MtuProbe(size))
-            }
-        };
-        let mut packet = self.begin_aside(limit, out);
-        packet.put(&Frame::Ping, Some(probe));
-        packet.pad_to(from, limit);
-        self.send_packet(now, packet).ok()?;
-        let bytes = out.len() - from;
-        self.on_datagram_sent(bytes);
-        Some(Transmit {
-            remote,
-            bytes,
-            segment: bytes,
-            ecn: None,
-        })
-    }
-
-    pub(super) fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {
-        let ack = self.receipts[Space::Application as usize].acknowledgement();
-        Builder::new(out, Level::Application, self.next_application_number(), ack, limit)
-    }
-
-    /// CLOSE at every level that the peer may have keys for.
-    fn transmit_close(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Transmit> {
-        let State::Closing(closing) = &self.state else {
-            return None;
-        };
-        let frame = Frame::Close {
-            code: closing.code,
-            reason: closing.reason.clone(),
-        };
-        let from = out.len();
-        for level in [Level::Initial, Level::Handshake, Level::Application] {
-            if !self.keys.can_seal(level) || self.paths.current().allowance() < 600 {
-                continue;
-            }
-            let number = self.recovery.next_number(level.space());
-            let mut packet = Builder::new(out, level, number, None, usize::from(Pmtu::BASE));
-            packet.flags = packet.flags.with(Flags::FIN);
-            packet.put(&frame, None);
-            self.log_sent(now, &packet);
-            let (start, head) = packet.complete(self.ids.current());
-            if self.keys.seal(level, number, &head, out, start + HEADER_LEN).is_err() {
-                out.truncate(start);
-                continue;
-            }
-            self.recovery.skip(level.space(), number.next());
-        }
-        let bytes = out.len() - from;
-        self.on_datagram_sent(bytes);
-        self.transmit(bytes, bytes)
-    }
-}
-
-fn put_message(packet: &mut Builder<'_>, chunk: Chunk, data: &[u8]) {
-    write_message(chunk, data, packet.out);
-    packet.asks_for_ack = true;
 }

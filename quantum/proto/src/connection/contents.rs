@@ -1,0 +1,219 @@
+//! What goes into a packet of the application space: control frames, messages and their protection, probes.
+
+use smallvec::SmallVec;
+
+use crate::{
+    channel::Chunk,
+    connection::{
+        Connection,
+        packet::{Builder, DATAGRAM_OVERHEAD},
+    },
+    fec::PARITY_OVERHEAD,
+    frame::{Frame, MAX_MESSAGE_HEADER, Parity, write_message},
+    header::Flags,
+    recovery::SentFrame,
+    time::Time,
+    types::{Level, Priority, Side, Space},
+};
+
+/// Less room than this is not worth a MESSAGE frame.
+pub(super) const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
+/// The fields of a MESSAGE frame with a channel below 2^14, id and offset below 2^30, and a length that fits a packet.
+const SHORT_MESSAGE_HEADER: usize = 1 + 2 + 4 + 4 + 2;
+
+impl Connection {
+    pub(super) fn put_control(&mut self, packet: &mut Builder<'_>) {
+        if std::mem::take(&mut self.outgoing.handshake_done) {
+            packet.put(&Frame::HandshakeDone, Some(SentFrame::HandshakeDone));
+        }
+        if let Some(data) = self.paths.current_mut().pending_challenge() {
+            packet.put(&Frame::PathChallenge(data), None);
+        }
+        while packet.room() >= 9
+            && let Some(data) = self.outgoing.responses.pop_front()
+        {
+            packet.put(&Frame::PathResponse(data), Some(SentFrame::PathResponse));
+        }
+        while packet.room() > 32
+            && let Some((range, data)) = self.handshake.next_crypto(Level::Application, packet.room() - 17)
+        {
+            packet.put(
+                &Frame::Crypto {
+                    offset: range.offset,
+                    data,
+                },
+                Some(SentFrame::Crypto(range)),
+            );
+        }
+        if self.confirmed
+            && let Some(token) = self.outgoing.visit_token.take()
+            && !packet.put_if_room(token.len() + 9, &Frame::Token(token.clone()), Some(SentFrame::Token))
+        {
+            self.outgoing.visit_token = Some(token);
+        }
+        while packet.room() >= 41
+            && let Some(sequence) = self.ids.next_announcement()
+        {
+            self.put_announcement(packet, sequence);
+        }
+        while packet.room() >= 17
+            && let Some((frame, sent)) = self.outgoing.next_credit()
+        {
+            packet.put(&frame, Some(sent));
+        }
+        if std::mem::take(&mut self.outgoing.ping) && !packet.asks_for_ack {
+            packet.put(&Frame::Ping, None);
+        }
+    }
+
+    fn put_announcement(&mut self, packet: &mut Builder<'_>, sequence: u64) {
+        match self.side {
+            Side::Server => {
+                if let Some((id, reset_token)) = self.ids.given(sequence) {
+                    let frame = Frame::NewConnectionId {
+                        sequence,
+                        id,
+                        reset_token,
+                    };
+                    packet.put(&frame, Some(SentFrame::NewConnectionId(sequence)));
+                }
+            }
+            Side::Client => {
+                let frame = Frame::RetireConnectionId(sequence);
+                packet.put(&frame, Some(SentFrame::RetireConnectionId(sequence)));
+            }
+        }
+    }
+
+    pub(super) fn put_parity(&mut self, packet: &mut Builder<'_>, parity: Parity) {
+        let bytes = parity.symbol.len() + PARITY_OVERHEAD;
+        if packet.put_if_room(bytes, &Frame::Parity(parity), None) {
+            packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
+            self.stats.parity_sent += 1;
+        }
+    }
+
+    pub(super) fn put_messages(
+        &mut self,
+        now: Time,
+        packet: &mut Builder<'_>,
+        allowed: Priority,
+        urgency: Option<Priority>,
+        early: bool,
+    ) {
+        let interactive = urgency == Some(Priority::Interactive) && !early;
+        let protects = interactive && self.protection.may_protect();
+        // What is protected is kept small: nothing else rides along.
+        let allowed = if protects { Priority::Interactive } else { allowed };
+        if protects {
+            packet.reserve(PARITY_OVERHEAD);
+        }
+        let header = self.message_header();
+        let mut chunks: SmallVec<[Chunk; 4]> = SmallVec::new();
+        while packet.room() >= MESSAGE_ROOM
+            && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - header, early)
+        {
+            put_message(packet, chunk, &data);
+            packet.frames.push(SentFrame::Message(chunk));
+            chunks.push(chunk);
+        }
+        if interactive && !chunks.is_empty() {
+            self.protect(now, packet, &chunks);
+        }
+    }
+
+    fn protect(&mut self, now: Time, packet: &mut Builder<'_>, chunks: &[Chunk]) {
+        packet.flags = packet.flags.with(Flags::URG);
+        let rtt = self.recovery.rtt().smoothed;
+        let plan = self.protection.plan(now, rtt, chunks);
+        for chunk in self.protection.repeats() {
+            self.put_repeat(packet, chunk);
+        }
+        if self
+            .protection
+            .on_interactive(now, packet.number, packet.payload(), chunks, plan.as_ref())
+        {
+            packet.flags = packet.flags.with(Flags::FEC);
+            // The block holds the payload as it is now.
+            packet.seal_frames();
+        }
+    }
+
+    /// Bytes that the fields of a MESSAGE frame take at most at present.
+    fn message_header(&self) -> usize {
+        const FOUR_BYTES: u64 = 1 << 30;
+        let few_channels = self.peer.as_ref().is_some_and(|peer| peer.max_channels <= 1 << 14);
+        let short = few_channels && self.stats.messages_sent < FOUR_BYTES;
+        if short {
+            SHORT_MESSAGE_HEADER
+        } else {
+            MAX_MESSAGE_HEADER
+        }
+    }
+
+    /// Bytes that another packet holds too, as far as they are not acknowledged and there is room.
+    pub(super) fn put_repeat(&mut self, packet: &mut Builder<'_>, chunk: Chunk) {
+        if chunk.len as usize + self.message_header() <= packet.room()
+            && let Some(data) = self.outbox.unacked(chunk)
+        {
+            self.stats.repeated_bytes += data.len() as u64;
+            put_message(packet, chunk, &data);
+            packet.frames.push(SentFrame::Repeat(chunk));
+        }
+    }
+
+    pub(super) fn put_datagrams(&mut self, packet: &mut Builder<'_>) {
+        while let Some(data) = self.outgoing.datagrams.front()
+            && data.len() + DATAGRAM_OVERHEAD <= packet.room()
+            && let Some(data) = self.outgoing.datagrams.pop_front()
+        {
+            packet.put(&Frame::Datagram(data), None);
+        }
+    }
+
+    /// A probe carries what is waited for most: data that is not acknowledged; failing that, a PING.
+    pub(super) fn put_probe(&mut self, packet: &mut Builder<'_>, early: bool) {
+        packet.flags = if early {
+            packet.flags
+        } else {
+            packet.flags.with(Flags::PSH)
+        };
+        if packet.is_sealed() || packet.asks_for_ack {
+            return;
+        }
+        let waiting = self
+            .recovery
+            .in_flight(Space::Application)
+            .flat_map(|sent| &sent.frames);
+        let chunks: SmallVec<[Chunk; 4]> = waiting
+            .filter_map(|frame| match frame {
+                SentFrame::Message(chunk) => Some(*chunk),
+                _ => None,
+            })
+            .take(4)
+            .collect();
+        for chunk in chunks {
+            self.put_repeat(packet, chunk);
+        }
+        if !packet.asks_for_ack {
+            packet.put(&Frame::Ping, None);
+        }
+    }
+
+    pub(super) fn put_floor(&mut self, packet: &mut Builder<'_>) {
+        if packet.level == Level::Early || !packet.asks_for_ack || packet.is_sealed() || packet.room() < 9 {
+            return;
+        }
+        if self.recovery.wants_floor(Space::Application) {
+            packet.put(
+                &Frame::Floor(self.recovery.floor(Space::Application)),
+                Some(SentFrame::Floor),
+            );
+        }
+    }
+}
+
+fn put_message(packet: &mut Builder<'_>, chunk: Chunk, data: &[u8]) {
+    write_message(chunk, data, packet.out);
+    packet.asks_for_ack = true;
+}
