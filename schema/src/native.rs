@@ -13,6 +13,7 @@ mod client;
 mod error;
 #[cfg(test)]
 mod golden_tests;
+pub mod lanes;
 #[cfg(test)]
 mod tests;
 

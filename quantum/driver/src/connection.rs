@@ -198,7 +198,12 @@ impl Connection {
     /// Delivers what was sent, then closes, and returns how it ended: [`ConnectionError::Closed`] when the peer has everything. What the
     /// peer sends in the meantime can be received; when both ends finish, the first that is done closes.
     pub async fn finish(&self) -> ConnectionError {
-        self.shared().with(|core, now| core.finish(now));
+        self.finish_with(CloseCode::NO_ERROR, "").await
+    }
+
+    /// As [`Self::finish`], with a code that the peer is told at the end.
+    pub async fn finish_with(&self, code: CloseCode, reason: &str) -> ConnectionError {
+        self.shared().with(|core, now| core.finish_with(now, code, reason));
         self.closed().await
     }
 

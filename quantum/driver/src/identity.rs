@@ -1,6 +1,10 @@
 //! Who a server is: its certificates and key, from files or made on the spot.
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::Path,
+};
 
 use quantum_proto::tls::{Fingerprint, TlsError};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -68,6 +72,24 @@ impl Identity {
         })
     }
 
+    /// The identity kept in a folder as `certificate.pem` and `key.pem`; made there, self-signed for these names, when there is none.
+    ///
+    /// # Errors
+    /// What is there cannot be read, or nothing can be written.
+    pub fn kept_in<N: Into<String>>(folder: &Path, names: impl IntoIterator<Item = N>) -> Result<Self, IdentityError> {
+        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        if !certificate.exists() {
+            let names: Vec<String> = names.into_iter().map(Into::into).collect();
+            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+            let signed = rcgen::CertificateParams::new(names)?.self_signed(&pair)?;
+            fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
+            write_private(&key, &pair.serialize_pem())?;
+            // Last, since its presence says that both are there.
+            fs::write(&certificate, signed.pem()).map_err(|source| io_error(&certificate, source))?;
+        }
+        Self::from_pem_files(&certificate, &key)
+    }
+
     /// Reads certificates and key from PEM files.
     ///
     /// # Errors
@@ -117,10 +139,24 @@ pub fn certificates_from_pem_file(path: &Path) -> Result<Vec<CertificateDer<'sta
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    fs::read(path).map_err(|source| IdentityError::Io {
+    fs::read(path).map_err(|source| io_error(path, source))
+}
+
+/// Writes a file that only its owner may read.
+fn write_private(path: &Path, text: &str) -> Result<(), IdentityError> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| io_error(path, source))
+}
+
+fn io_error(path: &Path, source: io::Error) -> IdentityError {
+    IdentityError::Io {
         file: path.display().to_string(),
         source,
-    })
+    }
 }
 
 fn pem_error(path: &Path, source: rustls::pki_types::pem::Error) -> IdentityError {

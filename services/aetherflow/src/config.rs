@@ -39,6 +39,31 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) http: HttpOptions,
+    pub(crate) quantum: QuantumOptions,
+}
+
+/// Section `[quantum]`: the native protocol over UDP, at the address and port of `listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QuantumOptions {
+    /// Whether it is served, default true.
+    pub(crate) enabled: bool,
+    /// The folder with `certificate.pem` (its own certificate first) and `key.pem`, default `quantum` in the data directory.
+    /// When there is none, a self-signed certificate is made there; clients then pin the fingerprint that is logged.
+    pub(crate) identity: Option<PathBuf>,
+    /// Connections at the same time, half-open ones included, default 10,000. Worst case: each holds up to 24 MiB of messages
+    /// that are not read yet.
+    pub(crate) connections: usize,
+}
+
+impl Default for QuantumOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            identity: None,
+            connections: 10_000,
+        }
+    }
 }
 
 /// Section `[access]`.
@@ -146,6 +171,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             http: HttpOptions::default(),
+            quantum: QuantumOptions::default(),
         }
     }
 }

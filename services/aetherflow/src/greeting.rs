@@ -7,11 +7,14 @@ use std::{
     path::Path,
 };
 
+use crate::quantum::Listening;
+
 /// Where everything is.
 pub(crate) struct Greeting<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: SocketAddr,
     pub(crate) data_dir: &'a Path,
+    pub(crate) quantum: Option<&'a Listening>,
 }
 
 impl Greeting<'_> {
@@ -33,7 +36,7 @@ impl Greeting<'_> {
             }
         };
         let (public, admin) = (reachable(self.address), reachable(self.admin_address));
-        let rows = [
+        let mut rows = vec![
             ("WebSocket", format!("ws://{public}"), "for automerge-repo clients"),
             ("Console", format!("http://{public}/"), ""),
             ("API", format!("http://{public}/v1/documents"), ""),
@@ -44,6 +47,18 @@ impl Greeting<'_> {
                 "edits are fsynced before they are acknowledged",
             ),
         ];
+        if let Some(quantum) = self.quantum {
+            let address = format!("quantum://{}", reachable(quantum.address));
+            rows.insert(
+                1,
+                (
+                    "Quantum",
+                    address,
+                    "for native clients, over UDP; its certificate's fingerprint:",
+                ),
+            );
+            rows.insert(2, ("", quantum.fingerprint.to_string(), ""));
+        }
         let title = format!("AetherFlow {}", env!("CARGO_PKG_VERSION"));
         let mut text = format!("\n  {}  development\n\n", paint("1;36", &title));
         for (name, value, note) in rows {
@@ -84,6 +99,7 @@ mod tests {
             address: address.parse().unwrap(),
             admin_address: "127.0.0.1:7402".parse().unwrap(),
             data_dir: Path::new("/data"),
+            quantum: None,
         };
         greeting.text(false)
     }

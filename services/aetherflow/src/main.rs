@@ -18,6 +18,7 @@ mod config;
 mod console;
 mod figures;
 mod greeting;
+mod quantum;
 mod wire;
 
 use std::process::ExitCode;

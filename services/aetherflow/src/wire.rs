@@ -19,6 +19,7 @@ use crate::{
     config::{AccessOptions, Config},
     console::Console,
     greeting::Greeting,
+    quantum::{self, Listening},
 };
 
 /// How to run.
@@ -55,11 +56,24 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         assets: Arc::new(Console),
         health,
         metrics,
-        shutdown,
+        shutdown: shutdown.clone(),
         store: backend.store,
     })
     .await?;
-    announce(&config, mode, &gateway);
+    let quantum = match config.quantum.enabled {
+        true => {
+            let native = gateway.native();
+            Some(quantum::start(
+                &config.quantum,
+                gateway.address(),
+                &config.data_dir,
+                native,
+                &shutdown,
+            )?)
+        }
+        false => None,
+    };
+    announce(&config, mode, &gateway, quantum.as_ref());
 
     let unfinished = gateway.stopped().await;
     if unfinished > 0 {
@@ -80,7 +94,7 @@ fn access(options: &AccessOptions, mode: Mode) -> anyhow::Result<Arc<dyn Access>
     Ok(Arc::new(OpenAccess))
 }
 
-fn announce(config: &Config, mode: Mode, gateway: &Gateway) {
+fn announce(config: &Config, mode: Mode, gateway: &Gateway, quantum: Option<&Listening>) {
     tracing::info!(
         address = %gateway.address(),
         admin_address = %gateway.admin_address(),
@@ -88,12 +102,16 @@ fn announce(config: &Config, mode: Mode, gateway: &Gateway) {
         data_dir = %config.data_dir.display(),
         "serving"
     );
+    if let Some(quantum) = quantum {
+        tracing::info!(address = %quantum.address, fingerprint = %quantum.fingerprint, "serving Quantum");
+    }
     tracing::warn!("no authentication: whoever reaches this server can read and change everything");
     if mode == Mode::Dev {
         let greeting = Greeting {
             address: gateway.address(),
             admin_address: gateway.admin_address(),
             data_dir: &config.data_dir,
+            quantum,
         };
         greeting.print();
     }

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "aetherflow",
         &[
+            "quantum",
             "aetherflow-schema",
             "aetherflow-log-store",
             "aetherflow-oplog",

@@ -12,8 +12,8 @@ use crate::{
 /// Where a connection stands.
 #[derive(Debug)]
 pub(super) enum State {
-    /// From the first packet on. `finishing`: it closes when everything was acknowledged.
-    Open { finishing: bool },
+    /// From the first packet on. `finishing`: it closes in these words when everything was acknowledged.
+    Open { finishing: Option<(CloseCode, String)> },
     /// This end has closed: what still comes is answered with CLOSE.
     Closing(Closing),
     /// The peer has closed: nothing is sent any more.
@@ -39,12 +39,14 @@ impl State {
     }
 
     pub(super) fn takes_messages(&self) -> bool {
-        matches!(self, Self::Open { finishing: false })
+        matches!(self, Self::Open { finishing: None })
     }
 
-    pub(super) fn finish(&mut self) {
-        if let Self::Open { finishing } = self {
-            *finishing = true;
+    pub(super) fn finish(&mut self, code: CloseCode, reason: &str) {
+        if let Self::Open { finishing } = self
+            && finishing.is_none()
+        {
+            *finishing = Some((code, reason.to_owned()));
         }
     }
 }
@@ -128,9 +130,13 @@ impl Connection {
 
     /// A connection that finishes closes once all it sent was acknowledged.
     pub(super) fn close_when_idle(&mut self, now: Time) {
-        let finishing = matches!(self.state, State::Open { finishing: true });
-        if finishing && self.confirmed && self.outbox.is_idle() {
-            self.close(now, CloseCode::NO_ERROR, "");
+        if let State::Open { finishing: Some(_) } = self.state
+            && self.confirmed
+            && self.outbox.is_idle()
+            && let State::Open { finishing } = &mut self.state
+            && let Some((code, reason)) = finishing.take()
+        {
+            self.close(now, code, &reason);
         }
     }
 }

@@ -229,7 +229,12 @@ impl Connection {
 
     /// Takes no more messages, and closes once everything was acknowledged.
     pub fn finish(&mut self, now: Time) {
-        self.state.finish();
+        self.finish_with(now, CloseCode::NO_ERROR, "");
+    }
+
+    /// As [`Self::finish`], with a code that the peer is told at the end.
+    pub fn finish_with(&mut self, now: Time, code: CloseCode, reason: &str) {
+        self.state.finish(code, reason);
         self.close_when_idle(now);
     }
 

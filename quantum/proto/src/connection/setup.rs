@@ -108,7 +108,7 @@ impl Connection {
         });
         let mut connection = Self {
             side,
-            state: State::Open { finishing: false },
+            state: State::Open { finishing: None },
             keys,
             handshake,
             peer: None,

@@ -1,0 +1,93 @@
+//! The native protocol over Quantum: accepts connections and hands them to the gateway.
+//!
+//! Owns the UDP socket and the server's identity. What travels on which channel is in `schema::native::lanes`.
+
+use std::{net::SocketAddr, path::Path};
+
+use aetherflow_gateway::{Carrier, NativeService};
+use aetherflow_runtime::shutdown::Shutdown;
+use aetherflow_schema::{
+    close::CloseCode,
+    documents::BoxFuture,
+    id::DocumentId,
+    native::{PROTOCOL, lanes},
+};
+use anyhow::Context;
+use bytes::Bytes;
+use quantum::{ChannelId, Connection, Endpoint, Fingerprint, Identity, Priority, SendOptions, ServerOptions};
+
+use crate::config::QuantumOptions;
+
+/// A server that listens.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    /// What clients pin.
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// Serves until the shutdown; connections then finish as those of the gateway do.
+pub(crate) fn start(
+    options: &QuantumOptions,
+    address: SocketAddr,
+    data_dir: &Path,
+    native: NativeService,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Listening> {
+    let folder = options.identity.clone().unwrap_or_else(|| data_dir.join("quantum"));
+    let names = ["localhost".to_owned(), address.ip().to_string()];
+    let identity = Identity::kept_in(&folder, names).context("the identity for Quantum")?;
+    let fingerprint = identity.fingerprint();
+    let mut server = ServerOptions::new(identity, [PROTOCOL]);
+    server.max_connections = options.connections;
+    server.transport.max_message = lanes::MESSAGE_BYTES as u32;
+    let endpoint =
+        Endpoint::server(&server, address).with_context(|| format!("Quantum cannot listen on {address}/udp"))?;
+    let address = endpoint.local_addr()?;
+    tokio::spawn(accept(endpoint, native, shutdown.clone()));
+    Ok(Listening { address, fingerprint })
+}
+
+async fn accept(endpoint: Endpoint, native: NativeService, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            connection = endpoint.accept() => match connection {
+                Some(connection) => native.serve(Quantum(connection)),
+                None => return,
+            },
+            () = shutdown.triggered() => return endpoint.refuse_new(),
+        }
+    }
+}
+
+/// A Quantum connection as the gateway wants it.
+struct Quantum(Connection);
+
+impl Carrier for Quantum {
+    fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
+        Box::pin(async { self.0.recv().await.ok().map(|message| message.data) })
+    }
+
+    fn send(&self, document: Option<DocumentId>, message: Bytes) -> BoxFuture<'_, bool> {
+        let channel = ChannelId(lanes::channel(document.as_ref()));
+        let priority = match lanes::urgency(message.len()) {
+            lanes::Urgency::Interactive => Priority::Interactive,
+            lanes::Urgency::Normal => Priority::Normal,
+            lanes::Urgency::Bulk => Priority::Bulk,
+        };
+        let options = SendOptions {
+            priority,
+            ..SendOptions::default()
+        };
+        Box::pin(async move { self.0.send(channel, options, message).await.is_ok() })
+    }
+
+    fn close(&self, code: CloseCode, reason: &str) -> BoxFuture<'_, ()> {
+        let (code, reason) = (
+            quantum::CloseCode::application(u64::from(code.code())),
+            reason.to_owned(),
+        );
+        Box::pin(async move {
+            self.0.finish_with(code, &reason).await;
+        })
+    }
+}
