@@ -24,22 +24,16 @@ use std::{
 use aetherflow_schema::id::DocumentId;
 use automerge::AutoCommit;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use rand::Rng;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
-use tokio_tungstenite::tungstenite;
 
 use self::native::Requests;
 pub use self::options::{ClientOptions, Dialect};
-use crate::{
-    lock,
-    replica::Replica,
-    wire::{self, Socket, WireError},
-};
+use crate::{link::Link, lock, replica::Replica, wire::WireError};
 
 /// The first pause before connecting again; doubled each time, up to the longest, with jitter.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -76,6 +70,8 @@ struct Shared {
     /// New connections may be made.
     gate: watch::Sender<bool>,
     connected: watch::Sender<bool>,
+    /// The connection is to be cut.
+    cut: Notify,
     connections: AtomicU64,
     /// How connections ended and what the server complained of, the newest last.
     endings: Mutex<Vec<WireError>>,
@@ -93,8 +89,8 @@ struct Open {
 
 /// What to do for the connection.
 enum Next {
-    /// To be sent.
-    Frame(Bytes),
+    /// To be sent, about this document.
+    Frame(DocumentId, Bytes),
     /// Nothing before that time, unless something changes.
     Wait(Option<Instant>),
 }
@@ -123,6 +119,7 @@ impl Client {
             heard: watch::Sender::new(0),
             gate: watch::Sender::new(true),
             connected: watch::Sender::new(false),
+            cut: Notify::new(),
             connections: AtomicU64::new(0),
             endings: Mutex::default(),
             requests: Mutex::default(),
@@ -216,6 +213,12 @@ impl Client {
         self.shared.gate.send_replace(true);
     }
 
+    /// Cuts the present connection, in the middle of whatever is said. Another one is made at once, unless the client is
+    /// on [`hold`](Self::hold).
+    pub fn cut(&self) {
+        self.shared.cut.notify_waiters();
+    }
+
     /// Waits until there is a connection, or none.
     ///
     /// # Errors
@@ -284,20 +287,20 @@ async fn run(shared: Arc<Shared>) {
 /// One connection, to its end.
 async fn serve(shared: &Shared) -> WireError {
     match connect(shared).await {
-        Ok((socket, server)) => {
+        Ok((link, server)) => {
             shared.connections.fetch_add(1, Ordering::Relaxed);
             shared.connected.send_replace(true);
-            exchange(shared, socket, &server).await
+            exchange(shared, link, &server).await
         }
         Err(error) => error,
     }
 }
 
 /// Connects and introduces itself; the server's name, where it has one.
-async fn connect(shared: &Shared) -> Result<(Socket, String), WireError> {
+async fn connect(shared: &Shared) -> Result<(Link, String), WireError> {
     let connected = match shared.options.dialect {
         Dialect::Repo => repo::connect(shared).await?,
-        Dialect::Native => native::connect(shared).await?,
+        Dialect::Native(transport) => native::connect(shared, transport).await?,
     };
     for open in lock(&shared.replicas).values_mut() {
         open.replica.reconnect();
@@ -306,14 +309,14 @@ async fn connect(shared: &Shared) -> Result<(Socket, String), WireError> {
     Ok(connected)
 }
 
-async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
-    let (mut sink, mut stream) = socket.split();
+async fn exchange(shared: &Shared, link: Link, server: &str) -> WireError {
+    let (mut sender, mut receiver) = link.split();
     let write = async {
         loop {
             match shared.next(server) {
-                Next::Frame(frame) => {
-                    if let Err(error) = sink.send(tungstenite::Message::Binary(frame)).await {
-                        return WireError::from(error);
+                Next::Frame(document, frame) => {
+                    if let Err(error) = sender.send(&document, frame).await {
+                        return error;
                     }
                 }
                 Next::Wait(Some(due)) => {
@@ -326,7 +329,7 @@ async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
     };
     let read = async {
         loop {
-            let heard = wire::receive(&mut stream).await.and_then(|frame| shared.hear(&frame));
+            let heard = receiver.receive().await.and_then(|frame| shared.hear(&frame));
             if let Err(error) = heard {
                 return error;
             }
@@ -334,6 +337,7 @@ async fn exchange(shared: &Shared, socket: Socket, server: &str) -> WireError {
     };
     tokio::pin!(write, read);
     tokio::select! {
+        () = shared.cut.notified() => WireError::Cut,
         error = &mut read => error,
         // What was sent to this client before its own sending failed is still heard.
         error = &mut write => match tokio::time::timeout(Duration::from_secs(1), read).await {
@@ -354,14 +358,14 @@ impl Shared {
             }
             let saying = match self.options.dialect {
                 Dialect::Repo => repo::say(&self.name, server, document, &mut open.replica),
-                Dialect::Native => lock(&self.requests).say(document, &mut open.replica),
+                Dialect::Native(_) => lock(&self.requests).say(document, &mut open.replica),
             };
             let Some(frame) = saying else {
                 open.due = None;
                 continue;
             };
             open.said = now;
-            return Next::Frame(frame);
+            return Next::Frame(document.clone(), frame);
         }
         Next::Wait(replicas.values().filter_map(|open| open.due).min())
     }
@@ -369,7 +373,7 @@ impl Shared {
     fn hear(&self, frame: &Bytes) -> Result<(), WireError> {
         match self.options.dialect {
             Dialect::Repo => self.hear_repo(frame),
-            Dialect::Native => self.hear_native(frame),
+            Dialect::Native(_) => self.hear_native(frame),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     audit::{Claims, Violation},
     client::{Client, ClientOptions, Dialect, Late},
     edits,
+    native::Transport,
     replica::Replica,
     wire::Endpoint,
 };
@@ -32,7 +33,7 @@ pub struct CrewOptions {
     pub documents: usize,
     /// Writers, each editing every document.
     pub writers: usize,
-    /// How many of them speak the native protocol.
+    /// How many of them speak the native protocol: over Quantum and over WebSocket by turns, Quantum first.
     pub native: usize,
     /// The longest pause of a writer between two edits; the mean is half of it.
     pub pause: Duration,
@@ -77,7 +78,11 @@ impl Crew {
                 client_options.edit_interval = Duration::ZERO;
             }
             if writer + options.native >= options.writers {
-                client_options.dialect = Dialect::Native;
+                let transport = match (options.writers - writer) % 2 {
+                    1 => Transport::Quantum,
+                    _ => Transport::WebSocket,
+                };
+                client_options.dialect = Dialect::Native(transport);
             }
             let client = Arc::new(Client::start(name, client_options, replicas));
             clients.push(client.clone());

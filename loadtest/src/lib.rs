@@ -5,9 +5,10 @@
 //! | [`server`] | the server as a process: start, kill, freeze, health, memory |
 //! | [`http`] | one HTTP request |
 //! | [`wire`] | one WebSocket connection of the automerge-repo protocol |
-//! | [`native`] | one WebSocket connection of the native protocol |
+//! | [`link`] | a connection of either transport, in two halves |
+//! | [`native`] | one connection of the native protocol |
 //! | [`replica`] | a document, its sync with the server, and what the server acknowledged of it |
-//! | [`client`] | replicas on a connection that comes back by itself, in either protocol |
+//! | [`client`] | replicas on a connection that comes back by itself, in either protocol, on either transport |
 //! | [`edits`] | random edits of every kind |
 //! | [`crew`] | several writers on several documents |
 //! | [`audit`] | the checker: what was acknowledged against what the server holds |
@@ -28,6 +29,7 @@ pub mod crew;
 pub mod device;
 pub mod edits;
 pub mod http;
+pub mod link;
 pub mod native;
 pub mod powercut;
 pub mod replica;

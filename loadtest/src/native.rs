@@ -1,4 +1,4 @@
-//! One WebSocket connection of the native protocol, from the client's side.
+//! One connection of the native protocol, from the client's side.
 
 use aetherflow_schema::native::{
     ClientFrame, Hello, PATH, decode_server,
@@ -6,31 +6,54 @@ use aetherflow_schema::native::{
 };
 use bytes::Bytes;
 
-use crate::wire::{self, Endpoint, Socket, WireError};
+use crate::{
+    link::Link,
+    wire::{self, Endpoint, WireError},
+};
+
+/// What carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// At `/v1/sync`.
+    WebSocket,
+    /// On the same port, over UDP.
+    Quantum,
+}
 
 /// A connection on which hello was said.
 pub struct Connection {
-    socket: Socket,
+    link: Link,
     welcome: frames::Welcome,
 }
 
 impl Connection {
-    /// Connects and says hello as `name`.
+    /// Connects over WebSocket and says hello as `name`.
     ///
     /// # Errors
     /// When the server does not answer with a welcome.
     pub async fn open(endpoint: &Endpoint, name: &str) -> Result<Self, WireError> {
-        let mut socket = endpoint.dial_at(PATH).await?;
+        Self::open_on(Transport::WebSocket, endpoint, name).await
+    }
+
+    /// Connects and says hello as `name`.
+    ///
+    /// # Errors
+    /// When the server does not answer with a welcome.
+    pub async fn open_on(transport: Transport, endpoint: &Endpoint, name: &str) -> Result<Self, WireError> {
+        let mut link = match transport {
+            Transport::WebSocket => Link::WebSocket(endpoint.dial_at(PATH).await?),
+            Transport::Quantum => Link::quantum(endpoint).await?,
+        };
         let hello = Hello {
             token: String::new(),
             client_id: name.to_owned(),
             resume_token: Bytes::new(),
             capabilities: Vec::new(),
         };
-        wire::send(&mut socket, ClientFrame::Hello(hello).encode()).await?;
-        let answer = wire::in_time(wire::receive(&mut socket)).await?;
+        link.send(None, ClientFrame::Hello(hello).encode()).await?;
+        let answer = wire::in_time(link.receive()).await?;
         match decode(&answer)? {
-            Kind::Welcome(welcome) => Ok(Self { socket, welcome }),
+            Kind::Welcome(welcome) => Ok(Self { link, welcome }),
             other => Err(WireError::Nonsense(format!("{other:?} instead of a welcome"))),
         }
     }
@@ -45,7 +68,8 @@ impl Connection {
     /// # Errors
     /// When the connection is broken.
     pub async fn say(&mut self, frame: ClientFrame) -> Result<(), WireError> {
-        wire::send(&mut self.socket, frame.encode()).await
+        let document = frame.document().cloned();
+        self.link.send(document.as_ref(), frame.encode()).await
     }
 
     /// The next frame.
@@ -53,13 +77,13 @@ impl Connection {
     /// # Errors
     /// When the connection ended, or none came in time.
     pub async fn hear(&mut self) -> Result<Kind, WireError> {
-        let frame = wire::in_time(wire::receive(&mut self.socket)).await?;
+        let frame = wire::in_time(self.link.receive()).await?;
         decode(&frame)
     }
 
-    /// The socket itself.
-    pub fn into_socket(self) -> Socket {
-        self.socket
+    /// What carries it.
+    pub fn into_link(self) -> Link {
+        self.link
     }
 }
 

@@ -15,13 +15,17 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use quantum::{Identity, IdentityError};
 use rand::Rng;
 use tokio::{
     process::{Child, Command},
     time::sleep,
 };
 
-use crate::http::{self, HttpError};
+use crate::{
+    http::{self, HttpError},
+    wire::Endpoint,
+};
 
 /// Names the server binary.
 pub const BINARY: &str = "AETHERFLOW_BIN";
@@ -68,6 +72,9 @@ pub enum ServerError {
         /// The end of its log.
         log: String,
     },
+    /// Its identity for Quantum cannot be read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// It does not answer as documented.
     #[error("{path}: {source}")]
     Answer {
@@ -226,6 +233,19 @@ impl Server {
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.options.listen
+    }
+
+    /// The same, with what clients need to know of it for Quantum.
+    ///
+    /// # Errors
+    /// When its identity is not where it keeps it.
+    pub fn endpoint(&self) -> Result<Endpoint, ServerError> {
+        let folder = self.options.data_dir.join("quantum");
+        let identity = Identity::from_pem_files(&folder.join("certificate.pem"), &folder.join("key.pem"))?;
+        Ok(Endpoint {
+            fingerprint: Some(identity.fingerprint()),
+            ..Endpoint::from(self.address())
+        })
     }
 
     /// Kills it (SIGKILL) and waits until the process is gone; returns how to start it again.

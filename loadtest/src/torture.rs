@@ -106,7 +106,7 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, TortureError> {
         options = options.set("log.fsync", false);
     }
     let mut server = Server::start(options).await?;
-    let crew = Crew::start(server.address(), &plan.crew, &mut rng)?;
+    let crew = Crew::start(server.endpoint()?, &plan.crew, &mut rng)?;
     crew.until_connected(true, NOTICE).await?;
     crew.until_saved(NOTICE).await?;
     let mut outcome = Outcome::default();

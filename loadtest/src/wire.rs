@@ -9,6 +9,7 @@ use std::{
 use aetherflow_schema::repo::{Message, PROTOCOL_VERSION, PeerMetadata};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use quantum::Fingerprint;
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
@@ -36,6 +37,9 @@ pub enum WireError {
     /// WebSocket failed, or the connection broke.
     #[error("{0}")]
     WebSocket(Box<tungstenite::Error>),
+    /// Quantum failed, or the connection ended.
+    #[error("Quantum: {0}")]
+    Quantum(String),
     /// The server closed it.
     #[error("closed by the server with {}: {reason}", code.map_or("no code".to_owned(), |code| code.to_string()))]
     Closed {
@@ -50,6 +54,9 @@ pub enum WireError {
     /// The server sent what cannot be understood.
     #[error("the server sent nonsense: {0}")]
     Nonsense(String),
+    /// The client itself cut the connection.
+    #[error("cut on purpose")]
+    Cut,
     /// It took too long.
     #[error("no answer within {HANDSHAKE:?}")]
     Late,
@@ -70,6 +77,8 @@ pub struct Endpoint {
     pub from: Option<IpAddr>,
     /// Bytes of the receive buffer that the system keeps, when they matter.
     pub receive_buffer: Option<u32>,
+    /// That of the server's certificate, for Quantum.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -78,6 +87,7 @@ impl From<SocketAddr> for Endpoint {
             server,
             from: None,
             receive_buffer: None,
+            fingerprint: None,
         }
     }
 }

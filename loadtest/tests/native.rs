@@ -1,4 +1,4 @@
-//! The native protocol, through the real server, beside the automerge-repo protocol.
+//! The native protocol on both transports, through the real server, beside the automerge-repo protocol.
 //!
 //! Needs `AETHERFLOW_BIN`.
 #![allow(clippy::unwrap_used)]
@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, time::Duration};
 use aetherflow_loadtest::{
     client::{Client, ClientOptions, Dialect},
     edits,
-    native::Connection,
+    native::{Connection, Transport},
     replica::Replica,
     server::{Server, ServerOptions},
-    wire::{Endpoint, WireError},
+    wire::WireError,
 };
 use aetherflow_schema::{
     id::{DocumentId, Offset},
@@ -25,10 +25,45 @@ use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
+macro_rules! on_both_transports {
+    ($($test:ident)*) => {
+        mod on_websocket {
+            use super::Transport;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(Transport::WebSocket).await;
+                }
+            )*
+        }
+        mod on_quantum {
+            use super::Transport;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(Transport::Quantum).await;
+                }
+            )*
+        }
+    };
+}
+
+on_both_transports! {
+    clients_of_both_protocols_edit_one_document_and_become_equal
+    after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_stored_once
+    a_late_client_gets_a_snapshot_by_nothing_or_by_heads_and_may_read_history
+    a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code
+}
+
 const WITHIN: Duration = Duration::from_secs(30);
 
 async fn start(dir: &tempfile::TempDir) -> Server {
     Server::start(ServerOptions::new(dir.path()).unwrap()).await.unwrap()
+}
+
+async fn open(transport: Transport, server: &Server, name: &str) -> Connection {
+    let endpoint = server.endpoint().unwrap();
+    Connection::open_on(transport, &endpoint, name).await.unwrap()
 }
 
 fn document() -> DocumentId {
@@ -91,25 +126,29 @@ fn changes(document: &mut AutoCommit, count: i64) -> Vec<Change> {
     document.get_changes(&before)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_of_both_protocols_edit_one_document_and_become_equal() {
+async fn clients_of_both_protocols_edit_one_document_and_become_equal(transport: Transport) {
     let dir = tempfile::tempdir().unwrap();
     let mut server = start(&dir).await;
     let id = document();
     let mut rng = StdRng::seed_from_u64(7);
-    let clients: Vec<Client> = [Dialect::Repo, Dialect::Native, Dialect::Repo, Dialect::Native]
-        .into_iter()
-        .enumerate()
-        .map(|(n, dialect)| {
-            let options = ClientOptions {
-                dialect,
-                edit_interval: Duration::from_millis(10 * n as u64),
-                ..ClientOptions::from(server.address())
-            };
-            let replica = Replica::new(edits::base().unwrap());
-            Client::start(format!("{dialect:?} {n}"), options, [(id.clone(), replica)])
-        })
-        .collect();
+    let clients: Vec<Client> = [
+        Dialect::Repo,
+        Dialect::Native(transport),
+        Dialect::Repo,
+        Dialect::Native(transport),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(n, dialect)| {
+        let options = ClientOptions {
+            dialect,
+            edit_interval: Duration::from_millis(10 * n as u64),
+            ..ClientOptions::from(server.endpoint().unwrap())
+        };
+        let replica = Replica::new(edits::base().unwrap());
+        Client::start(format!("{dialect:?} {n}"), options, [(id.clone(), replica)])
+    })
+    .collect();
     for round in 0..3 {
         for client in &clients {
             client.until_connected(true, WITHIN).await.unwrap();
@@ -148,13 +187,12 @@ async fn clients_of_both_protocols_edit_one_document_and_become_equal() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_stored_once() {
+async fn after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_stored_once(transport: Transport) {
     let dir = tempfile::tempdir().unwrap();
     let mut server = start(&dir).await;
     let id = document();
     let mut content = AutoCommit::new();
-    let mut connection = Connection::open(&server.address().into(), "writer").await.unwrap();
+    let mut connection = open(transport, &server, "writer").await;
     let mut offsets = Vec::new();
     let mut all = Vec::new();
     for request in 1..=40 {
@@ -176,7 +214,7 @@ async fn after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_store
         }
         let options = server.kill().await.unwrap();
         server = Server::start(options).await.unwrap();
-        connection = Connection::open(&server.address().into(), "writer").await.unwrap();
+        connection = open(transport, &server, "writer").await;
         connection.say(submit(1, &id, &all)).await.unwrap();
         assert_eq!(receipt(&mut connection).await, offsets, "a retry of everything");
         connection.say(submit(2, &id, &more)).await.unwrap();
@@ -186,7 +224,7 @@ async fn after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_store
 
     // From any offset exactly the rest, in order.
     for seen in [0, 1, 77, offsets.len() - 1] {
-        let mut reader = Connection::open(&server.address().into(), "reader").await.unwrap();
+        let mut reader = open(transport, &server, "reader").await;
         let cursor = Offset(if seen == 0 { 0 } else { offsets[seen - 1] });
         reader.say(subscribe(1, &id, Start::After(cursor))).await.unwrap();
         let found = entries(&mut reader, *offsets.last().unwrap()).await;
@@ -196,14 +234,12 @@ async fn after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_store
     assert_eq!(server.verify().await.unwrap().0, Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_late_client_gets_a_snapshot_by_nothing_or_by_heads_and_may_read_history() {
+async fn a_late_client_gets_a_snapshot_by_nothing_or_by_heads_and_may_read_history(transport: Transport) {
     let dir = tempfile::tempdir().unwrap();
     let server = start(&dir).await;
     let id = document();
-    let endpoint = Endpoint::from(server.address());
     let mut content = AutoCommit::new();
-    let mut connection = Connection::open(&endpoint, "writer").await.unwrap();
+    let mut connection = open(transport, &server, "writer").await;
     connection
         .say(submit(1, &id, &changes(&mut content, 500)))
         .await
@@ -264,11 +300,10 @@ async fn a_late_client_gets_a_snapshot_by_nothing_or_by_heads_and_may_read_histo
     assert_eq!((reject.request_id, reject.code()), (6, RejectCode::NoSuchPlace));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code() {
+async fn a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code(transport: Transport) {
     let dir = tempfile::tempdir().unwrap();
     let server = start(&dir).await;
-    let mut connection = Connection::open(&server.address().into(), "client").await.unwrap();
+    let mut connection = open(transport, &server, "client").await;
     let stopping = tokio::spawn(server.stop());
     let Kind::GoAway(go_away) = connection.hear().await.unwrap() else {
         panic!("not sent away");

@@ -16,10 +16,11 @@ use bytes::Bytes;
 
 use super::Shared;
 use crate::{
+    link::Link,
     lock,
-    native::{self, Connection},
+    native::{self, Connection, Transport},
     replica::{Replica, ReplicaError},
-    wire::{Socket, WireError},
+    wire::WireError,
 };
 
 /// What is under way on one connection.
@@ -31,13 +32,13 @@ pub(super) struct Requests {
     submits: HashMap<RequestId, (DocumentId, Vec<ChangeHash>)>,
 }
 
-pub(super) async fn connect(shared: &Shared) -> Result<(Socket, String), WireError> {
-    let connection = Connection::open(&shared.options.endpoint, &shared.name).await?;
+pub(super) async fn connect(shared: &Shared, transport: Transport) -> Result<(Link, String), WireError> {
+    let connection = Connection::open_on(transport, &shared.options.endpoint, &shared.name).await?;
     *lock(&shared.requests) = Requests::default();
     for open in lock(&shared.replicas).values_mut() {
         open.replica.become_native();
     }
-    Ok((connection.into_socket(), String::new()))
+    Ok((connection.into_link(), String::new()))
 }
 
 impl Requests {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::Endpoint;
+use crate::{native::Transport, wire::Endpoint};
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum Dialect {
     /// The automerge-repo protocol.
     Repo,
     /// The native protocol, `aether/1`.
-    Native,
+    Native(Transport),
 }
 
 /// How a client connects and sends.

@@ -5,15 +5,16 @@ use bytes::Bytes;
 
 use super::Shared;
 use crate::{
+    link::Link,
     lock,
     replica::Replica,
-    wire::{self, Socket, WireError},
+    wire::{self, WireError},
 };
 
-pub(super) async fn connect(shared: &Shared) -> Result<(Socket, String), WireError> {
+pub(super) async fn connect(shared: &Shared) -> Result<(Link, String), WireError> {
     let mut socket = shared.options.endpoint.dial().await?;
     let server = wire::join(&mut socket, &shared.name).await?;
-    Ok((socket, server))
+    Ok((Link::WebSocket(socket), server))
 }
 
 /// What is to be said about a document, if anything.

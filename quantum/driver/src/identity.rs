@@ -1,13 +1,11 @@
 //! Who a server is: its certificates and key, from files or made on the spot.
 
-use std::{
-    fmt, fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fmt, fs, io, path::Path};
 
 use quantum_proto::tls::{Fingerprint, TlsError};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use crate::kept;
 
 /// Why an identity or trusted certificates cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +29,9 @@ pub enum IdentityError {
     /// There is no certificate in it.
     #[error("{0} holds no certificate")]
     Empty(String),
+    /// It is not a secret that was kept.
+    #[error("{0} does not hold 32 bytes: remove it, and a new one is made")]
+    Secret(String),
     /// A certificate cannot be made.
     #[error("a certificate cannot be made: {0}")]
     Generate(#[from] rcgen::Error),
@@ -82,10 +83,9 @@ impl Identity {
             let names: Vec<String> = names.into_iter().map(Into::into).collect();
             let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
             let signed = rcgen::CertificateParams::new(names)?.self_signed(&pair)?;
-            fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
-            write_private(&key, &pair.serialize_pem())?;
+            kept::write(&key, pair.serialize_pem().as_bytes())?;
             // Last, since its presence says that both are there.
-            fs::write(&certificate, signed.pem()).map_err(|source| io_error(&certificate, source))?;
+            kept::write(&certificate, signed.pem().as_bytes())?;
         }
         Self::from_pem_files(&certificate, &key)
     }
@@ -142,17 +142,7 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
     fs::read(path).map_err(|source| io_error(path, source))
 }
 
-/// Writes a file that only its owner may read.
-fn write_private(path: &Path, text: &str) -> Result<(), IdentityError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| io_error(path, source))
-}
-
-fn io_error(path: &Path, source: io::Error) -> IdentityError {
+pub(crate) fn io_error(path: &Path, source: io::Error) -> IdentityError {
     IdentityError::Io {
         file: path.display().to_string(),
         source,

@@ -40,6 +40,7 @@ mod connection;
 mod endpoint;
 mod hub;
 mod identity;
+mod kept;
 mod options;
 mod receive;
 mod shared;
@@ -58,5 +59,6 @@ pub use self::{
     connection::{Channel, Connection, SendMessageError},
     endpoint::{BindError, Endpoint, EndpointError},
     identity::{Identity, IdentityError, certificates_from_pem_file},
+    kept::secret_kept_in,
     options::{ClientOptions, SendOptions, ServerOptions},
 };

@@ -35,6 +35,11 @@ impl CloseCode {
     pub const fn application(code: u64) -> Self {
         Self(0x100 + code)
     }
+
+    /// The application's own code; `None` when the transport closed the connection.
+    pub const fn as_application(self) -> Option<u64> {
+        self.0.checked_sub(0x100)
+    }
 }
 
 impl fmt::Display for CloseCode {

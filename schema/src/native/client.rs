@@ -34,6 +34,20 @@ pub enum ClientFrame {
     Ping(u64),
 }
 
+impl ClientFrame {
+    /// The document it is about, if it is about one.
+    pub fn document(&self) -> Option<&DocumentId> {
+        match self {
+            Self::Submit(submit) => Some(&submit.document),
+            Self::Subscribe(subscribe) => Some(&subscribe.document),
+            Self::Unsubscribe(document) => Some(document),
+            Self::Fetch(fetch) => Some(&fetch.document),
+            Self::Presence(presence) => Some(&presence.document),
+            Self::Hello(_) | Self::Ping(_) => None,
+        }
+    }
+}
+
 /// Introduces a client.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hello {

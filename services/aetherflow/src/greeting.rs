@@ -95,11 +95,15 @@ mod tests {
     use super::*;
 
     fn text(address: &str) -> String {
+        let listening = Listening {
+            address: address.parse().unwrap(),
+            fingerprint: quantum::Fingerprint([0xab; 32]),
+        };
         let greeting = Greeting {
             address: address.parse().unwrap(),
             admin_address: "127.0.0.1:7402".parse().unwrap(),
             data_dir: Path::new("/data"),
-            quantum: None,
+            quantum: Some(&listening),
         };
         greeting.text(false)
     }
@@ -109,6 +113,8 @@ mod tests {
         let text = text("127.0.0.1:7400");
         for part in [
             "ws://127.0.0.1:7400",
+            "quantum://127.0.0.1:7400",
+            &"ab".repeat(32),
             "http://127.0.0.1:7400/v1/documents",
             "http://127.0.0.1:7402/metrics",
             "/data",
@@ -125,7 +131,7 @@ mod tests {
         for address in ["0.0.0.0:7400", "[::]:7400"] {
             let text = text(address);
             assert!(
-                text.contains("REACHABLE") && !text.contains(&format!("ws://{address}")),
+                text.contains("REACHABLE") && !text.contains(&format!("://{address}")),
                 "{text}"
             );
         }

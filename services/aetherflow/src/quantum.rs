@@ -39,6 +39,7 @@ pub(crate) fn start(
     let fingerprint = identity.fingerprint();
     let mut server = ServerOptions::new(identity, [PROTOCOL]);
     server.max_connections = options.connections;
+    server.secret = Some(quantum::secret_kept_in(&folder).context("the secret for Quantum")?);
     server.transport.max_message = lanes::MESSAGE_BYTES as u32;
     let endpoint =
         Endpoint::server(&server, address).with_context(|| format!("Quantum cannot listen on {address}/udp"))?;

@@ -60,19 +60,8 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         store: backend.store,
     })
     .await?;
-    let quantum = match config.quantum.enabled {
-        true => {
-            let native = gateway.native();
-            Some(quantum::start(
-                &config.quantum,
-                gateway.address(),
-                &config.data_dir,
-                native,
-                &shutdown,
-            )?)
-        }
-        false => None,
-    };
+    let quantum = listen_quantum(&config, &gateway, &shutdown)?;
+    gateway.ready();
     announce(&config, mode, &gateway, quantum.as_ref());
 
     let unfinished = gateway.stopped().await;
@@ -92,6 +81,14 @@ fn access(options: &AccessOptions, mode: Mode) -> anyhow::Result<Arc<dyn Access>
          `access.anonymous = true` (or AETHERFLOW_ACCESS__ANONYMOUS=true); for development, use `aetherflow dev`"
     );
     Ok(Arc::new(OpenAccess))
+}
+
+fn listen_quantum(config: &Config, gateway: &Gateway, shutdown: &Shutdown) -> anyhow::Result<Option<Listening>> {
+    if !config.quantum.enabled {
+        return Ok(None);
+    }
+    let (address, native) = (gateway.address(), gateway.native());
+    quantum::start(&config.quantum, address, &config.data_dir, native, shutdown).map(Some)
 }
 
 fn announce(config: &Config, mode: Mode, gateway: &Gateway, quantum: Option<&Listening>) {

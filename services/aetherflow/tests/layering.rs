@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "aetherflow-console",
         ],
     ),
-    ("aetherflow-loadtest", &["aetherflow-schema"]),
+    ("aetherflow-loadtest", &["quantum", "aetherflow-schema"]),
 ];
 
 /// Packages that only some layers may touch: the log knows bytes, not automerge, and cores do no I/O.

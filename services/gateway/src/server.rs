@@ -73,15 +73,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts to accept connections.
+    /// Starts to accept connections. It is not ready before [`ready`](Self::ready).
     ///
     /// # Errors
     /// When an address cannot be listened on.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { options, health, .. } = &parts;
+        let options = &parts.options;
         let (public, address) = listen(options.listen, "listen")?;
         let (private, admin_address) = listen(options.admin_listen, "admin_listen")?;
-        let health = health.clone();
         let shared = Arc::new(shared(parts));
         let service = Service {
             shared: shared.clone(),
@@ -103,7 +102,6 @@ impl Gateway {
         shutdown.spawn(listener::run(public, service, admission, stop));
         let admin_task = tokio::spawn(listener::run(private, admin, admin_admission, std::future::pending()));
         shutdown.spawn(stop_connections(shared.clone()));
-        health.set_ready(true);
         Ok(Self {
             address,
             admin_address,
@@ -111,6 +109,13 @@ impl Gateway {
             shared,
             admin_task: admin_task.abort_handle(),
         })
+    }
+
+    /// Everything else is up, too: from now on `/readyz` says so, until the shutdown.
+    pub fn ready(&self) {
+        if !self.shared.shutdown.is_triggered() {
+            self.shared.health.set_ready(true);
+        }
     }
 
     /// Where WebSocket, HTTP API and console are.

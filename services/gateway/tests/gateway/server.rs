@@ -119,6 +119,7 @@ impl Server {
         })
         .await
         .unwrap();
+        gateway.ready();
         Self {
             address: gateway.address(),
             admin_address: gateway.admin_address(),
