@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use aetherflow_loadtest::{
     client::{Client, ClientOptions, Dialect},
-    edits,
+    edits, http,
     native::{Connection, Transport},
     replica::Replica,
     server::{Server, ServerOptions},
@@ -22,6 +22,7 @@ use aetherflow_schema::{
 };
 use automerge::{AutoCommit, Automerge, Change, ROOT, ReadDoc, transaction::Transactable};
 use bytes::Bytes;
+use hyper::Method;
 use rand::{SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
@@ -312,4 +313,40 @@ async fn a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code(t
     let ending = connection.hear().await.unwrap_err();
     assert!(matches!(ending, WireError::Closed { code: Some(1001), .. }), "{ending}");
     stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_quantum_does_is_counted_and_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let qlog = dir.path().join("qlog");
+    let options = ServerOptions::new(dir.path())
+        .unwrap()
+        .set("quantum.qlog", qlog.display());
+    let server = Server::start(options).await.unwrap();
+    let mut connection = open(Transport::Quantum, &server, "client").await;
+    let id = document();
+    for request in 1..=3 {
+        let one = changes(&mut AutoCommit::new(), 1);
+        connection.say(submit(request, &id, &one)).await.unwrap();
+        receipt(&mut connection).await;
+    }
+    let admin = server.options().admin;
+    let answer = http::ask(admin, Method::GET, "/metrics", WITHIN).await.unwrap();
+    let text = answer.text();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    };
+    assert_eq!(value("quantum_messages_received_total"), 4.0);
+    assert_eq!(value("quantum_messages_sent_total"), 4.0);
+    assert_eq!(value("quantum_endpoint_accepted_total"), 1.0);
+    assert!(value("quantum_packets_received_total") >= 4.0);
+    assert!(value("quantum_rtt_seconds{quantile=\"1\"}") > 0.0);
+    assert!(text.contains("quantum_connections{bbr_state="));
+    drop(connection);
+    server.stop().await.unwrap();
+    let files: Vec<_> = std::fs::read_dir(&qlog).unwrap().collect();
+    assert_eq!(files.len(), 1);
+    let log = std::fs::read_to_string(files[0].as_ref().unwrap().path()).unwrap();
+    assert!(log.contains("packet_received") && log.contains("packet_sent"));
 }

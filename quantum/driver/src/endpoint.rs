@@ -7,7 +7,7 @@ use rand::RngCore;
 
 use crate::{
     connection::Connection,
-    hub::Hub,
+    hub::{Hub, Survey},
     options::{ClientOptions, ServerOptions},
     socket::Socket,
 };
@@ -65,6 +65,7 @@ impl Endpoint {
             Some(Arc::new(config)),
             Socket::bind(addr)?,
             options.accept_queue,
+            options.qlog.clone(),
         )?;
         Ok(Self {
             owner: Arc::new(Owner { hub }),
@@ -77,7 +78,7 @@ impl Endpoint {
     /// The address cannot be bound.
     pub fn client(addr: SocketAddr) -> Result<Self, BindError> {
         let endpoint = EndpointConfig::new(random(), random());
-        let hub = Hub::start(endpoint, None, Socket::bind(addr)?, 0)?;
+        let hub = Hub::start(endpoint, None, Socket::bind(addr)?, 0, None)?;
         Ok(Self {
             owner: Arc::new(Owner { hub }),
         })
@@ -163,6 +164,11 @@ impl Endpoint {
     /// Connections that exist, half-open ones included.
     pub fn connections(&self) -> usize {
         self.hub().count()
+    }
+
+    /// What all connections have done, and how those stand that exist.
+    pub fn survey(&self) -> Survey {
+        self.hub().survey()
     }
 
     /// Counters of datagrams that belong to no connection.

@@ -12,7 +12,7 @@ use std::{
 
 use quantum_proto::{
     CloseCode, ConnectError, ConnectionEvent, ConnectionHandle, DatagramEvent, EndpointConfig, EndpointEvent,
-    ServerConfig,
+    ServerConfig, Stats,
 };
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     connection::Connection,
     options::ClientOptions,
+    qlog::QlogFolder,
     receive::{ReceiveBuffer, Received},
     shared::{Arrival, Shared, lock, yield_once},
     socket::Socket,
@@ -40,10 +41,30 @@ pub(crate) struct Hub {
     core: Mutex<Core>,
     /// The server's connections: the longest datagram they send.
     max_udp_payload: u16,
+    /// Where the server's connections are logged.
+    qlog: Option<QlogFolder>,
     /// Raised whenever a connection is gone.
     gone: Notify,
     /// Raised when the socket is another one, or the receiving task may end.
     changed: Notify,
+}
+
+/// What all connections of an endpoint have done, and how those stand that exist.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Those that exist, half-open ones included.
+    pub connections: Vec<Stats>,
+    /// The counters of those that are gone.
+    pub gone: Stats,
+}
+
+impl Survey {
+    /// The counters of all connections there have been. None of them ever falls.
+    pub fn total(&self) -> Stats {
+        let mut total = self.gone.clone();
+        self.connections.iter().for_each(|stats| total.absorb(stats));
+        total
+    }
 }
 
 struct Core {
@@ -51,6 +72,10 @@ struct Core {
     /// By handle: small numbers, used again.
     connections: Vec<Option<Arc<Shared>>>,
     count: usize,
+    /// Those whose handle is another one's already, though their tasks have not ended.
+    leaving: Vec<Arc<Shared>>,
+    /// The counters of all that are gone.
+    gone: Stats,
     /// The application takes no new connections, and begins none.
     closed: bool,
     /// It has dropped the endpoint.
@@ -70,6 +95,7 @@ impl Hub {
         server: Option<Arc<ServerConfig>>,
         socket: Socket,
         accept_queue: usize,
+        qlog: Option<QlogFolder>,
     ) -> io::Result<Arc<Self>> {
         let clock = Clock::start();
         let hub = Arc::new(Self {
@@ -79,10 +105,13 @@ impl Hub {
             runtime: Handle::current(),
             socket: Mutex::new(Arc::new(socket)),
             max_udp_payload: server.as_ref().map_or(0, |server| server.transport.max_udp_payload),
+            qlog,
             core: Mutex::new(Core {
                 endpoint: quantum_proto::Endpoint::new(config, server),
                 connections: Vec::new(),
                 count: 0,
+                leaving: Vec::new(),
+                gone: Stats::default(),
                 closed: false,
                 abandoned: false,
             }),
@@ -120,7 +149,11 @@ impl Hub {
         if core.closed {
             return Err(ConnectError::Full);
         }
-        let (handle, connection) = core.endpoint.connect(self.clock.now(), &config, remote, server)?;
+        let now = self.clock.now();
+        let (handle, mut connection) = core.endpoint.connect(now, &config, remote, server)?;
+        if let Some(qlog) = options.qlog() {
+            qlog.begin(&mut connection, now);
+        }
         let shared = self.add(&mut core, handle, *connection, role, config.transport.max_udp_payload);
         Ok(Connection::new(shared))
     }
@@ -137,8 +170,11 @@ impl Hub {
         if core.connections.len() <= handle.0 {
             core.connections.resize(handle.0 + 1, None);
         }
-        // The connection that had the handle before has drained, though its task may not have ended yet.
-        core.count += usize::from(core.connections[handle.0].replace(shared.clone()).is_none());
+        match core.connections[handle.0].replace(shared.clone()) {
+            // It has drained, though its task has not ended yet.
+            Some(before) => core.leaving.push(before),
+            None => core.count += 1,
+        }
         let task = task::run(self.clone(), handle, shared.clone(), role, max_udp_payload);
         self.runtime.spawn(task);
         shared
@@ -151,11 +187,15 @@ impl Hub {
 
     /// The connection's task has ended.
     pub(crate) fn forget(&self, handle: ConnectionHandle, shared: &Arc<Shared>) {
+        let stats = shared.core().stats();
         let mut core = lock(&self.core);
+        core.gone.absorb(&stats);
         // The handle may already be another connection's.
         if core.find(handle).is_some_and(|known| Arc::ptr_eq(known, shared)) {
             core.connections[handle.0] = None;
             core.count -= 1;
+        } else {
+            core.leaving.retain(|other| !Arc::ptr_eq(other, shared));
         }
         drop(core);
         self.gone.notify_waiters();
@@ -199,6 +239,18 @@ impl Hub {
         lock(&self.core).endpoint.stats()
     }
 
+    pub(crate) fn survey(&self) -> Survey {
+        let (connections, gone) = {
+            let core = lock(&self.core);
+            let all = core.connections.iter().flatten().chain(&core.leaving);
+            (all.cloned().collect::<Vec<_>>(), core.gone.clone())
+        };
+        Survey {
+            connections: connections.iter().map(|shared| shared.core().stats()).collect(),
+            gone,
+        }
+    }
+
     pub(crate) async fn idle(&self) {
         loop {
             let gone = self.gone.notified();
@@ -237,7 +289,10 @@ impl Hub {
                         }
                         batch.push((event, local));
                     }
-                    DatagramEvent::New(handle, connection) => {
+                    DatagramEvent::New(handle, mut connection) => {
+                        if let Some(qlog) = &self.qlog {
+                            qlog.begin(&mut connection, now);
+                        }
                         let role = Role::Server { offered: false };
                         self.add(&mut core, handle, *connection, role, self.max_udp_payload);
                     }

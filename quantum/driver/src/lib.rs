@@ -42,6 +42,7 @@ mod hub;
 mod identity;
 mod kept;
 mod options;
+mod qlog;
 mod receive;
 mod shared;
 mod socket;
@@ -58,7 +59,9 @@ pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use self::{
     connection::{Channel, Connection, SendMessageError},
     endpoint::{BindError, Endpoint, EndpointError},
+    hub::Survey,
     identity::{Identity, IdentityError, certificates_from_pem_file},
     kept::secret_kept_in,
     options::{ClientOptions, SendOptions, ServerOptions},
+    qlog::QlogFolder,
 };

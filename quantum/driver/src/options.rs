@@ -7,7 +7,7 @@ use quantum_proto::{
     tls::{self, TlsError, Trust},
 };
 
-use crate::{identity::Identity, tokens::Tokens};
+use crate::{identity::Identity, qlog::QlogFolder, tokens::Tokens};
 
 /// How a message is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct ServerOptions {
     /// Keys tokens and stateless resets. Kept over restarts, clients of before hear at once that their connection is gone; by default
     /// random.
     pub secret: Option<[u8; 32]>,
+    /// Where a qlog of each connection is written; by default nowhere.
+    pub qlog: Option<QlogFolder>,
 }
 
 impl ServerOptions {
@@ -74,6 +76,7 @@ impl ServerOptions {
             max_connections: 65_536,
             accept_queue: 256,
             secret: None,
+            qlog: None,
         }
     }
 
@@ -91,6 +94,7 @@ impl ServerOptions {
 pub struct ClientOptions {
     config: ClientConfig,
     tokens: Arc<Tokens>,
+    qlog: Option<QlogFolder>,
 }
 
 impl ClientOptions {
@@ -109,6 +113,7 @@ impl ClientOptions {
         Ok(Self {
             config,
             tokens: Arc::default(),
+            qlog: None,
         })
     }
 
@@ -117,6 +122,17 @@ impl ClientOptions {
     pub fn with_transport(mut self, transport: TransportConfig) -> Self {
         self.config.transport = Arc::new(transport);
         self
+    }
+
+    /// The same, with a qlog of each connection.
+    #[must_use]
+    pub fn with_qlog(mut self, folder: QlogFolder) -> Self {
+        self.qlog = Some(folder);
+        self
+    }
+
+    pub(crate) fn qlog(&self) -> Option<&QlogFolder> {
+        self.qlog.as_ref()
     }
 
     /// For a connection to this server.

@@ -64,3 +64,29 @@ pub struct Stats {
     /// Parity blocks that contradicted themselves and were dropped.
     pub blocks_contradictory: u64,
 }
+
+impl Stats {
+    /// Adds another connection's counters; how it stood is not added.
+    pub fn absorb(&mut self, other: &Self) {
+        self.packets_sent += other.packets_sent;
+        self.packets_received += other.packets_received;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.datagrams_sent += other.datagrams_sent;
+        self.packets_duplicate += other.packets_duplicate;
+        self.packets_rejected += other.packets_rejected;
+        self.packets_lost += other.packets_lost;
+        self.packets_spurious += other.packets_spurious;
+        self.timeouts += other.timeouts;
+        self.probes += other.probes;
+        self.parity_sent += other.parity_sent;
+        self.repeated_bytes += other.repeated_bytes;
+        self.repaired_by_peer += other.repaired_by_peer;
+        self.repaired += other.repaired;
+        self.messages_sent += other.messages_sent;
+        self.messages_received += other.messages_received;
+        self.message_bytes_sent += other.message_bytes_sent;
+        self.message_bytes_received += other.message_bytes_received;
+        self.blocks_contradictory += other.blocks_contradictory;
+    }
+}

@@ -50,10 +50,15 @@ pub(crate) struct QuantumOptions {
     pub(crate) enabled: bool,
     /// The folder with `certificate.pem` (its own certificate first) and `key.pem`, default `quantum` in the data directory.
     /// When there is none, a self-signed certificate is made there; clients then pin the fingerprint that is logged.
+    #[serde(with = "optional_path")]
     pub(crate) identity: Option<PathBuf>,
     /// Connections at the same time, half-open ones included, default 10,000. Worst case: each holds up to 24 MiB of messages
     /// that are not read yet.
     pub(crate) connections: usize,
+    /// A folder in which each connection writes a qlog, for qvis, default none. Worst case: some 300 bytes for each packet,
+    /// never removed; for looking into a fault.
+    #[serde(with = "optional_path")]
+    pub(crate) qlog: Option<PathBuf>,
 }
 
 impl Default for QuantumOptions {
@@ -62,7 +67,24 @@ impl Default for QuantumOptions {
             enabled: true,
             identity: None,
             connections: 10_000,
+            qlog: None,
         }
+    }
+}
+
+/// A path that need not be given. Written as an empty text then, so that its key is known and shown.
+mod optional_path {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().unwrap_or(Path::new("")).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+        let path = PathBuf::deserialize(deserializer)?;
+        Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
     }
 }
 
@@ -283,6 +305,19 @@ mod tests {
         assert_eq!((config.listen.port(), config.admin_listen.port()), (5, 4));
         assert_eq!(config.data_dir, Path::new("/a"));
         assert_eq!(config.limits.queue_bytes, 4096);
+    }
+
+    #[test]
+    fn a_path_that_need_not_be_given_can_be() {
+        let set = variables(&[
+            ("AETHERFLOW_QUANTUM__QLOG", "/logs"),
+            ("AETHERFLOW_QUANTUM__IDENTITY", ""),
+        ]);
+        let quantum = load(&Sources::default(), set).unwrap().quantum;
+        assert_eq!(
+            (quantum.qlog.as_deref(), quantum.identity),
+            (Some(Path::new("/logs")), None)
+        );
     }
 
     #[test]

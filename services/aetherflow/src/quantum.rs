@@ -2,10 +2,12 @@
 //!
 //! Owns the UDP socket and the server's identity. What travels on which channel is in `schema::native::lanes`.
 
+mod metrics;
+
 use std::{net::SocketAddr, path::Path};
 
 use aetherflow_gateway::{Carrier, NativeService};
-use aetherflow_runtime::shutdown::Shutdown;
+use aetherflow_runtime::{metrics::Metrics, shutdown::Shutdown};
 use aetherflow_schema::{
     close::CloseCode,
     documents::BoxFuture,
@@ -14,8 +16,11 @@ use aetherflow_schema::{
 };
 use anyhow::Context;
 use bytes::Bytes;
-use quantum::{ChannelId, Connection, Endpoint, Fingerprint, Identity, Priority, SendOptions, ServerOptions};
+use quantum::{
+    ChannelId, Connection, Endpoint, Fingerprint, Identity, Priority, QlogFolder, SendOptions, ServerOptions,
+};
 
+use self::metrics::QuantumFigures;
 use crate::config::QuantumOptions;
 
 /// A server that listens.
@@ -31,6 +36,7 @@ pub(crate) fn start(
     address: SocketAddr,
     data_dir: &Path,
     native: NativeService,
+    metrics: &Metrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Listening> {
     let folder = options.identity.clone().unwrap_or_else(|| data_dir.join("quantum"));
@@ -41,9 +47,15 @@ pub(crate) fn start(
     server.max_connections = options.connections;
     server.secret = Some(quantum::secret_kept_in(&folder).context("the secret for Quantum")?);
     server.transport.max_message = lanes::MESSAGE_BYTES as u32;
+    if let Some(folder) = &options.qlog {
+        let opened = QlogFolder::open(folder).with_context(|| format!("quantum.qlog: {}", folder.display()));
+        server.qlog = Some(opened?);
+    }
     let endpoint =
         Endpoint::server(&server, address).with_context(|| format!("Quantum cannot listen on {address}/udp"))?;
     let address = endpoint.local_addr()?;
+    let figures = QuantumFigures(endpoint.clone());
+    metrics.register_as("quantum", |registry| registry.register_collector(Box::new(figures)));
     tokio::spawn(accept(endpoint, native, shutdown.clone()));
     Ok(Listening { address, fingerprint })
 }

@@ -55,12 +55,12 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         admin: backend.admin.clone(),
         assets: Arc::new(Console),
         health,
-        metrics,
+        metrics: metrics.clone(),
         shutdown: shutdown.clone(),
         store: backend.store,
     })
     .await?;
-    let quantum = listen_quantum(&config, &gateway, &shutdown)?;
+    let quantum = listen_quantum(&config, &gateway, &metrics, &shutdown)?;
     gateway.ready();
     announce(&config, mode, &gateway, quantum.as_ref());
 
@@ -83,12 +83,17 @@ fn access(options: &AccessOptions, mode: Mode) -> anyhow::Result<Arc<dyn Access>
     Ok(Arc::new(OpenAccess))
 }
 
-fn listen_quantum(config: &Config, gateway: &Gateway, shutdown: &Shutdown) -> anyhow::Result<Option<Listening>> {
+fn listen_quantum(
+    config: &Config,
+    gateway: &Gateway,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<Listening>> {
     if !config.quantum.enabled {
         return Ok(None);
     }
     let (address, native) = (gateway.address(), gateway.native());
-    quantum::start(&config.quantum, address, &config.data_dir, native, shutdown).map(Some)
+    quantum::start(&config.quantum, address, &config.data_dir, native, metrics, shutdown).map(Some)
 }
 
 fn announce(config: &Config, mode: Mode, gateway: &Gateway, quantum: Option<&Listening>) {

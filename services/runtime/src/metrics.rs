@@ -13,23 +13,20 @@ use crate::lock;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A registry of metrics. Clones share it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            registry: Arc::new(Mutex::new(Registry::with_prefix("aetherflow"))),
-        }
-    }
 }
 
 impl Metrics {
     /// Registers metrics whose names start with `aetherflow_<service>_`.
     pub fn register<T>(&self, service: &str, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(lock(&self.registry).sub_registry_with_prefix(service))
+        self.register_as(&format!("aetherflow_{service}"), register)
+    }
+
+    /// Registers metrics whose names start with `<prefix>_`: those of a part that has a name of its own.
+    pub fn register_as<T>(&self, prefix: &str, register: impl FnOnce(&mut Registry) -> T) -> T {
+        register(lock(&self.registry).sub_registry_with_prefix(prefix))
     }
 
     /// Everything, in the OpenMetrics text format, which Prometheus reads.

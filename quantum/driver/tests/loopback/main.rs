@@ -11,5 +11,6 @@ mod identity;
 mod lifecycle;
 mod messages;
 mod moving;
+mod observing;
 mod pair;
 mod resuming;
