@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use aetherflow_schema::repo::{Message, PROTOCOL_VERSION, PeerMetadata};
+use aetherflow_schema::{
+    id::DocumentId,
+    repo::{Message, PROTOCOL_VERSION, PeerMetadata},
+};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use quantum::Fingerprint;
@@ -18,6 +21,8 @@ use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{self, protocol::WebSocketConfig},
 };
+
+use crate::replica::Saying;
 
 /// A connection.
 pub type Socket = WebSocketStream<TcpStream>;
@@ -200,6 +205,28 @@ pub fn join_frame(peer: &str, versions: &[&str]) -> Bytes {
         versions: versions.iter().map(|version| (*version).into()).collect(),
     };
     join.encode()
+}
+
+/// The frame that says this about a document, from the client `peer` to the server.
+pub fn sync_frame(peer: &str, server: &str, document: &DocumentId, saying: Saying) -> Bytes {
+    let (sender, target, document) = (peer.into(), server.into(), document.clone());
+    let data = saying.message.into();
+    let message = if saying.request {
+        Message::Request {
+            sender,
+            target,
+            document,
+            data,
+        }
+    } else {
+        Message::Sync {
+            sender,
+            target,
+            document,
+            data,
+        }
+    };
+    message.encode()
 }
 
 /// Reads a message of the server.

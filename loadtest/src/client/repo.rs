@@ -19,27 +19,7 @@ pub(super) async fn connect(shared: &Shared) -> Result<(Link, String), WireError
 
 /// What is to be said about a document, if anything.
 pub(super) fn say(name: &str, server: &str, document: &DocumentId, replica: &mut Replica) -> Option<Bytes> {
-    let saying = replica.say()?;
-    let sender = name.into();
-    let target = server.into();
-    let document = document.clone();
-    let data = saying.message.into();
-    let message = if saying.request {
-        Message::Request {
-            sender,
-            target,
-            document,
-            data,
-        }
-    } else {
-        Message::Sync {
-            sender,
-            target,
-            document,
-            data,
-        }
-    };
-    Some(message.encode())
+    Some(wire::sync_frame(name, server, document, replica.say()?))
 }
 
 impl Shared {

@@ -13,7 +13,6 @@ use aetherflow_loadtest::{
 };
 use aetherflow_schema::{close::CloseCode, id::DocumentId, repo::Message};
 use automerge::{AutoCommit, ROOT, transaction::Transactable};
-use bytes::Bytes;
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -124,26 +123,8 @@ impl Reader {
 
     async fn say(&mut self) {
         let Some(saying) = self.replica.say() else { return };
-        let sender = self.name.into();
-        let target = (&*self.server).into();
-        let document = self.document.clone();
-        let data = Bytes::from(saying.message);
-        let message = if saying.request {
-            Message::Request {
-                sender,
-                target,
-                document,
-                data,
-            }
-        } else {
-            Message::Sync {
-                sender,
-                target,
-                document,
-                data,
-            }
-        };
-        wire::send(&mut self.socket, message.encode()).await.unwrap();
+        let frame = wire::sync_frame(self.name, &self.server, &self.document, saying);
+        wire::send(&mut self.socket, frame).await.unwrap();
     }
 
     /// Loads the document and says so, as an honest reader does.

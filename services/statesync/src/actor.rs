@@ -8,11 +8,12 @@
 //! **On failure** of an append the author is told that the edit is not saved; of applying an entry, that entry is set aside
 //! and the rest of the document goes on.
 //!
-//! `input` lists what can be asked; `calls` has what is asked by HTTP, `submit` what is asked by clients that know changes
+//! `input` lists what can be asked; `frames` has what peers say, `calls` what is asked by HTTP, `submit` what is asked by clients that know changes
 //! and offsets, `apart` what takes long, `rest` what happens when nobody asks.
 
 mod apart;
 mod calls;
+mod frames;
 mod input;
 mod rest;
 mod submit;
@@ -25,12 +26,11 @@ use std::{
 
 use aetherflow_oplog::{AppendError, Appended, LogHandle, PendingAppend, StorageError};
 use aetherflow_schema::{
-    access::Author,
     document_log::Submitted,
-    documents::{DocumentError, SyncFrame, Written},
+    documents::{DocumentError, Written},
     id::{DocumentId, Offset},
 };
-use automerge::{Automerge, Change, sync, sync::SyncDoc};
+use automerge::{Automerge, Change};
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
@@ -41,10 +41,9 @@ use tokio::{
 use self::input::fail;
 pub(crate) use self::input::{Answer, Input};
 use crate::{
-    contained,
     content::{Content, Loaded},
     history,
-    intake::{self, Received},
+    intake::Received,
     load,
     peers::{Peers, SessionKey},
     service::Shared,
@@ -208,41 +207,6 @@ impl Actor {
         }
     }
 
-    async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame) {
-        let large = frame.message.len() > LARGE_BYTES;
-        let taken = if large {
-            let document = self.document.clone();
-            let work = move || intake::take_in(&document, &author, &frame.message);
-            match time::timeout(self.shared.options.apply_budget, task::spawn_blocking(work)).await {
-                Ok(Ok(taken)) => taken,
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("decoding the changes took too long".to_owned()),
-            }
-        } else {
-            intake::take_in(&self.document, &author, &frame.message)
-        };
-        let intake = match taken {
-            Ok(intake) => intake,
-            Err(reason) => return self.peers.malformed(key, reason),
-        };
-        if let Some(state) = self.peers.get_mut(key) {
-            state.asked |= frame.request && intake.message.message.heads.is_empty();
-        }
-        let commit = if intake.entries.is_empty() {
-            None
-        } else {
-            match self.log.submit(intake.entries).await {
-                Ok(commit) => Some(commit),
-                Err(error) => return self.peers.refuse(key, error.to_string()),
-            }
-        };
-        self.in_flight.push_back(InFlight {
-            commit,
-            then: Then::Frame(key, intake.message),
-            large,
-        });
-    }
-
     /// The entries of the first frame in flight are committed, or failed.
     async fn committed(&mut self, result: Result<Appended, AppendError>) {
         let Some(first) = self.in_flight.pop_front() else {
@@ -300,51 +264,6 @@ impl Actor {
                 let _ = answer.send(merged.map(|()| Written { heads, offset }));
             }
         }
-    }
-
-    async fn apply_frame(&mut self, key: SessionKey, mut message: Received, large: bool) {
-        if !message.carries_changes() {
-            // A peer that has gone has nothing more to hear; changes of it are in the log and stay.
-            let Some(state) = self.peers.get_mut(key) else { return };
-            if matches!(self.content, Content::Absent) {
-                let received = contained(|| Automerge::new().receive_sync_message(&mut state.sync, message.message));
-                state.answered();
-                if let Err(reason) = received {
-                    self.peers.malformed(key, reason);
-                }
-                return;
-            }
-            match state.receive_in_step(&self.content, message.message) {
-                Ok(()) => return self.peers.learn_heads(key, now_ms()),
-                Err(other) => message.message = other,
-            }
-        }
-        if let Err(error) = self.materialize().await {
-            return self.peers.refuse(key, error.to_string());
-        }
-        let mut scratch = sync::State::new();
-        let state = self.peers.get_mut(key);
-        let gone = state.is_none();
-        let mut state = state.map_or(&mut scratch, |state| &mut state.sync).clone();
-        let before = self.content.heads();
-        let received = if large {
-            self.receive_apart(&mut state, message).await
-        } else {
-            match &mut self.content {
-                Content::Live(live) => live.receive(&mut state, message),
-                Content::Absent | Content::Cold(_) => Err("the document is not materialized".to_owned()),
-            }
-        };
-        if let Err(reason) = received {
-            self.set_aside_and_go_on(&reason).await;
-            return self.peers.malformed(key, reason);
-        }
-        if let (false, Some(peer)) = (gone, self.peers.get_mut(key)) {
-            peer.sync = state;
-            peer.answered();
-        }
-        self.peers.learn_heads(key, now_ms());
-        self.after_change(&before);
     }
 
     fn after_change(&mut self, before: &[automerge::ChangeHash]) {

@@ -59,8 +59,16 @@ impl Actor {
         self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)
     }
 
+    /// Takes a snapshot if it pays.
     pub(super) async fn save_snapshot(&mut self) {
-        if !self.wants_snapshot() || !self.in_flight.is_empty() {
+        if self.wants_snapshot() {
+            self.take_snapshot().await;
+        }
+    }
+
+    /// Takes a snapshot of what is committed and applied; not while something is on its way.
+    async fn take_snapshot(&mut self) {
+        if !self.in_flight.is_empty() {
             return;
         }
         if let Err(error) = self.materialize().await {
@@ -95,8 +103,7 @@ impl Actor {
     pub(super) async fn cool(&mut self) {
         let (log, document) = (self.log.clone(), self.document.clone());
         if self.unsaved > 0 {
-            self.unsaved = self.unsaved.max(u64::MAX / 2);
-            self.save_snapshot().await;
+            self.take_snapshot().await;
         }
         match flatten(task::spawn_blocking(move || load::load(&log, &document)).await) {
             Ok(loaded) if loaded.offset == self.offset => self.adopt(loaded),
