@@ -269,11 +269,11 @@ mod tests {
         }
         stored(&mut queue, 3, &[3]);
         stored(&mut queue, 2, &[2]);
-        assert_eq!(settled(&mut queue), []);
+        assert_eq!(settled(&mut queue), [0; 0]);
         queue.send_again(RequestId(1), &[hash(1)], false);
         assert_eq!(batch(&mut queue, 4), [1]);
         stored(&mut queue, 1, &[1]);
-        assert_eq!(settled(&mut queue), [], "the answer to a request that was given up");
+        assert_eq!(settled(&mut queue), [0; 0], "the answer to a request that was given up");
         stored(&mut queue, 4, &[1]);
         assert_eq!(settled(&mut queue), [1, 2, 3]);
         assert_eq!(queue.len(), 0);

@@ -244,7 +244,7 @@ mod tests {
             let mut bytes = Vec::new();
             record.encode(7, &mut bytes);
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             prop_assert!(split(&bytes).is_err());
         }
 

@@ -10,7 +10,7 @@ use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset},
     native::{ClientFrame, Presence, Start, Submit, Subscribe, encode, wire},
 };
-use automerge::{Automerge, Change, ROOT, ReadDoc, transaction::Transactable};
+use automerge::{Automerge, Change, ROOT, transaction::Transactable};
 use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 
