@@ -43,20 +43,24 @@ impl Client {
         let tuning = options.tuning()?;
         let transport = transport::new(&address, &options)?;
         let salvage = options.salvage;
-        let (store, leftover) = match options.store.clone() {
-            None => (None, Vec::new()),
-            Some(path) => {
-                let opening = tokio::task::spawn_blocking(move || Store::open(&path, salvage));
-                let (store, leftover) = opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-                (Some(store), leftover)
-            }
-        };
-        let (commands, queue) = mpsc::channel(QUEUE);
         let (status, status_of) = watch::channel(Status {
             link: Link::Connecting,
             unsettled: 0,
             store_failure: None,
         });
+        let (store, leftover) = match options.store.clone() {
+            None => (None, Vec::new()),
+            Some(path) => {
+                let failing = status.clone();
+                let on_failure = Box::new(move |error: &str| {
+                    failing.send_modify(|status| status.store_failure = Some(error.to_owned()));
+                });
+                let opening = tokio::task::spawn_blocking(move || Store::open(&path, salvage, on_failure));
+                let (store, leftover) = opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                (Some(store), leftover)
+            }
+        };
+        let (commands, queue) = mpsc::channel(QUEUE);
         let common = Arc::new(Common {
             commands,
             gate: Gate::new(options.unacknowledged_changes, options.unacknowledged_bytes),

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    driver::{Command, Waiter},
+    driver::{Command, Edit, Waiter},
     error::{ChangeError, LoadError},
     gate::Gate,
     lock,
@@ -147,7 +147,7 @@ impl Document {
             receipt.kept = Some(kept);
             tell
         });
-        place.send(Command::Edit {
+        place.send(Command::Edit(Edit {
             document: shared.id.clone(),
             generation: edited.generation,
             change,
@@ -156,7 +156,7 @@ impl Document {
                 _ticket: ticket,
             },
             kept,
-        });
+        }));
         drop(replica);
         shared.touch();
         Ok(receipt)

@@ -9,13 +9,12 @@ mod events;
 mod wire;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
-use automerge::Automerge;
 use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
@@ -48,6 +47,16 @@ pub(crate) struct Waiter {
     pub(crate) _ticket: Ticket,
 }
 
+/// The application has changed a document.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    pub(crate) document: DocumentId,
+    pub(crate) generation: u64,
+    pub(crate) change: NewChange,
+    pub(crate) waiter: Waiter,
+    pub(crate) kept: Option<Kept>,
+}
+
 /// What the application wants.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -57,13 +66,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Document, OpenError>>,
     },
     Close(DocumentId),
-    Edit {
-        document: DocumentId,
-        generation: u64,
-        change: NewChange,
-        waiter: Waiter,
-        kept: Option<Kept>,
-    },
+    Edit(Edit),
     Presence {
         document: DocumentId,
         mine: Option<(Bytes, Duration)>,
@@ -89,6 +92,8 @@ pub(crate) struct Driver {
     wire: Wire,
     store: Option<Store>,
     commands: mpsc::Receiver<Command>,
+    /// Commands that an edit behind them has overtaken.
+    overtaken: VecDeque<Command>,
     dropped: Arc<Notify>,
     documents: HashMap<DocumentId, Opened>,
     waiters: HashMap<(DocumentId, ChangeHash), Waiter>,
@@ -112,6 +117,7 @@ impl Driver {
             wire: Wire::new(transport, timeouts.connect),
             store,
             commands,
+            overtaken: VecDeque::new(),
             dropped: common.dropped.clone(),
             documents: HashMap::new(),
             waiters: HashMap::new(),
@@ -137,6 +143,9 @@ impl Driver {
         self.tell(Input::Tick).await;
         while !self.is_done() {
             self.compact().await;
+            while let Some(command) = self.overtaken.pop_front() {
+                self.on_command(command).await;
+            }
             self.send().await;
             let timeout = [self.session.next_timeout(), self.deadline()].into_iter().flatten().min();
             let timeout = timeout.unwrap_or_else(|| now() + Duration::from_secs(3600));
@@ -191,23 +200,9 @@ impl Driver {
                 let _ = reply.send(opened);
             }
             Command::Close(document) => self.close(document).await,
-            Command::Edit {
-                document,
-                generation,
-                change,
-                waiter,
-                kept,
-            } => {
-                self.waiters.insert((document.clone(), change.hash), waiter);
-                let (hash, bytes) = (change.hash, change.bytes.clone());
-                self.keep(&document, What::Local { hash, bytes }, kept).await;
-                self.tell(Input::Edit {
-                    document,
-                    generation,
-                    change,
-                })
-                .await;
-                self.count();
+            Command::Edit(edit) => {
+                self.take_edit(edit).await;
+                self.carry_out().await;
             }
             Command::Presence { document, mine } => {
                 if self.documents.contains_key(&document) {
@@ -221,6 +216,39 @@ impl Driver {
                 if let Some((_, replies)) = &mut self.closing {
                     replies.push(reply);
                 }
+            }
+        }
+    }
+
+    async fn take_edit(&mut self, edit: Edit) {
+        let Edit {
+            document,
+            generation,
+            change,
+            waiter,
+            kept,
+        } = edit;
+        self.waiters.insert((document.clone(), change.hash), waiter);
+        let (hash, bytes) = (change.hash, change.bytes.clone());
+        self.keep(&document, What::Local { hash, bytes }, kept).await;
+        self.session.handle(
+            now(),
+            Input::Edit {
+                document,
+                generation,
+                change,
+            },
+        );
+    }
+
+    /// Takes the edits that wait: then the session and the store know of everything that was in a replica before.
+    async fn take_edits(&mut self) {
+        // Those are in the queue since before the replica was looked at, and it holds no more.
+        for _ in 0..self.commands.len() {
+            match self.commands.try_recv() {
+                Ok(Command::Edit(edit)) => self.take_edit(edit).await,
+                Ok(other) => self.overtaken.push_back(other),
+                Err(_) => break,
             }
         }
     }
@@ -241,8 +269,10 @@ impl Driver {
         };
         let loaded = !stored.chunks.is_empty() || stored.cursor.is_some();
         let cursor = stored.cursor;
+        let replica = Replica::restore(&stored.chunks, &stored.refused, self.session.generation(&id));
+        let replica = replica.map_err(|error| OpenError::Content(error.to_string()))?;
         let shared = Arc::new(Shared {
-            replica: put_together(stored)?.into(),
+            replica: replica.into(),
             version: watch::Sender::default(),
             state: watch::Sender::new(DocumentState { loaded, refusal: None }),
             presence: watch::Sender::default(),
@@ -299,10 +329,7 @@ impl Driver {
                 bases.push(Record { document, what });
             }
         }
-        // Edits that are in there must be known to the store as such before.
-        while let Ok(command) = self.commands.try_recv() {
-            self.on_command(command).await;
-        }
+        self.take_edits().await;
         if let Some(store) = &self.store {
             store.compact(bases).await;
         }
@@ -330,7 +357,7 @@ impl Driver {
     async fn end(mut self) {
         // What was queued before the end was decided counts.
         self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.overtaken.pop_front().or_else(|| self.commands.try_recv().ok()) {
             self.on_command(command).await;
         }
         let unsettled = self.session.unsettled();
@@ -367,13 +394,3 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn put_together(stored: Stored) -> Result<Replica, OpenError> {
-    let mut document = Automerge::new();
-    for chunk in stored.chunks.iter().filter(|chunk| !chunk.is_empty()) {
-        let loaded = document.load_incremental(chunk);
-        loaded.map_err(|error| OpenError::Content(error.to_string()))?;
-    }
-    let mut replica = Replica::new(document);
-    replica.revert(&stored.refused, 0);
-    Ok(replica)
-}

@@ -23,8 +23,8 @@ pub enum ConnectError {
     /// The address is not one.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A name or token is longer than the protocol allows, or the name is empty.
-    #[error("{field} must have {expected}")]
+    /// A name or token is longer than the protocol allows, the name is empty, or the fallback is none.
+    #[error("{field} must be {expected}")]
     Option {
         /// Which.
         field: &'static str,

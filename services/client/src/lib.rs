@@ -32,7 +32,7 @@ pub use self::{
     error::{
         ChangeError, CloseError, ConnectError, KeepError, LoadError, OpenError, PresenceError, Retry, StoreError, SubmitError,
     },
-    options::{Backoff, Options, Timeouts, Trust},
+    options::{Backoff, Fallback, Options, Timeouts, Trust},
     presence::{Everybody, Presence, Present},
     receipt::{Committed, Receipt, Tier},
     session::Refusal,

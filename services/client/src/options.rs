@@ -23,6 +23,18 @@ pub enum Trust {
     Fingerprints(Vec<Fingerprint>),
 }
 
+/// Where to find the same server by WebSocket when Quantum does not get through, as where UDP is blocked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// Over TLS at the host and port of the Quantum address.
+    #[default]
+    Same,
+    /// There: `wss://...`, or `ws://...`, which is not encrypted, so that nobody proves to be the server.
+    At(String),
+    /// Nowhere: Quantum or nothing.
+    None,
+}
+
 /// How long things may take. None of them makes an edit fail: what has no answer is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -67,9 +79,8 @@ pub struct Options {
     pub salvage: bool,
     /// Which servers are trusted. Default those that the system trusts.
     pub trust: Trust,
-    /// Where to find the same server by WebSocket when Quantum does not get through. Default `wss` at the host and port of
-    /// the Quantum address; `ws://...` must be named here, since it is not encrypted.
-    pub fallback: Option<String>,
+    /// What to do when Quantum does not get through. Default WebSocket over TLS at the same host and port.
+    pub fallback: Fallback,
     /// Edits that may be without a receipt; further ones wait. Default 65,536; each costs some 200 bytes besides itself.
     pub unacknowledged_changes: usize,
     /// Bytes of edits that may be without a receipt. Default 64 MiB, all in memory.
@@ -88,7 +99,7 @@ impl Default for Options {
             store: None,
             salvage: false,
             trust: Trust::default(),
-            fallback: None,
+            fallback: Fallback::default(),
             unacknowledged_changes: 1 << 16,
             unacknowledged_bytes: 64 << 20,
             backoff: Backoff::default(),
@@ -113,7 +124,7 @@ impl fmt::Debug for Options {
 impl Options {
     pub(crate) fn tuning(&self) -> Result<Tuning, ConnectError> {
         if self.client_id.is_empty() || self.client_id.len() > PEER_ID_BYTES {
-            let expected = "1 to 256 bytes";
+            let expected = "1 to 256 bytes long";
             let field = "client_id";
             return Err(ConnectError::Option { field, expected });
         }
@@ -134,7 +145,7 @@ impl Options {
 
 pub(crate) fn check_token(token: &str) -> Result<(), ConnectError> {
     if token.len() > TOKEN_BYTES {
-        let expected = "at most 8192 bytes";
+        let expected = "at most 8192 bytes long";
         let field = "token";
         return Err(ConnectError::Option { field, expected });
     }

@@ -11,7 +11,7 @@ use aetherflow_schema::{
     native::wire::{Entry, EntryKind},
 };
 use automerge::{
-    ActorId, Automerge, AutomergeError, Change,
+    ActorId, Automerge, AutomergeError, Change, ReadDoc, SaveOptions,
     transaction::{CommitOptions, Transaction},
 };
 use bytes::Bytes;
@@ -23,6 +23,17 @@ use crate::session::NewChange;
 pub(crate) struct Replica {
     document: Automerge,
     generation: u64,
+}
+
+/// Why the server's state was not merged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MergeError {
+    /// Automerge does not take it.
+    #[error(transparent)]
+    Content(#[from] AutomergeError),
+    /// Automerge passes over chunks that it does not understand.
+    #[error("its head {0} did not come with it")]
+    Incomplete(ChangeHash),
 }
 
 /// What an edit came to.
@@ -37,6 +48,20 @@ pub(crate) struct Edited<T> {
 impl Replica {
     pub(crate) fn new(document: Automerge) -> Self {
         Self { document, generation: 0 }
+    }
+
+    /// Puts together what was stored, without what was refused since.
+    ///
+    /// # Errors
+    /// A chunk is not what automerge understands.
+    pub(crate) fn restore(chunks: &[Bytes], refused: &[ChangeHash], generation: u64) -> Result<Self, AutomergeError> {
+        let mut document = Automerge::new();
+        for chunk in chunks {
+            load(&mut document, chunk)?;
+        }
+        let mut replica = Self::new(document);
+        replica.revert(refused, generation);
+        Ok(replica)
     }
 
     pub(crate) fn document(&self) -> &Automerge {
@@ -72,8 +97,8 @@ impl Replica {
                 },
                 EntryKind::Document => {
                     self.apply_changes(&mut chunks, std::mem::take(&mut changes));
-                    match self.document.load_incremental(&entry.payload) {
-                        Ok(_) => chunks.extend_from_slice(&entry.payload),
+                    match load(&mut self.document, &entry.payload) {
+                        Ok(()) => chunks.extend_from_slice(&entry.payload),
                         Err(error) => passed_over(entry, &error.to_string()),
                     }
                 }
@@ -103,18 +128,15 @@ impl Replica {
     /// Merges the server's state, of these heads; returns what the server lacks.
     ///
     /// # Errors
-    /// It is not what automerge understands.
-    pub(crate) fn merge(&mut self, bytes: &Bytes, heads: &[ChangeHash]) -> Result<Vec<NewChange>, AutomergeError> {
-        if !bytes.is_empty() {
-            self.document.load_incremental(bytes)?;
-        }
+    /// See [`MergeError`].
+    pub(crate) fn merge(&mut self, bytes: &Bytes, heads: &[ChangeHash]) -> Result<Vec<NewChange>, MergeError> {
+        load(&mut self.document, bytes)?;
         let heads: Vec<_> = heads.iter().map(|hash| automerge::ChangeHash(hash.0)).collect();
-        let unknown = |hash: &automerge::ChangeHash| self.document.get_change_meta_by_hash(hash).is_none();
-        if heads.iter().any(unknown) {
-            // Nothing can be said about what it has.
-            return Ok(Vec::new());
+        let missing = |hash: &&automerge::ChangeHash| self.document.get_change_meta_by_hash(hash).is_none();
+        match heads.iter().find(missing) {
+            Some(head) => Err(MergeError::Incomplete(ChangeHash(head.0))),
+            None => Ok(self.document.get_changes(&heads).iter().map(new_change).collect()),
         }
-        Ok(self.document.get_changes(&heads).iter().map(new_change).collect())
     }
 
     /// Takes out these changes and what depends on them, if they are here.
@@ -139,7 +161,8 @@ impl Replica {
         }
         let mut document = Automerge::new_with_encoding(self.document.text_encoding());
         document.set_actor(ActorId::random());
-        match document.apply_changes(kept) {
+        let waiting = waiting(&self.document);
+        match document.apply_changes(kept).and_then(|()| load(&mut document, &waiting)) {
             Ok(()) => self.document = document,
             Err(error) => tracing::error!(%error, "what was refused cannot be taken out of a document"),
         }
@@ -153,6 +176,34 @@ impl Replica {
     pub(crate) fn save(&self) -> Vec<u8> {
         self.document.save()
     }
+}
+
+/// The chunks of the changes that came before what they depend on: automerge tells of them in saved documents only, at the
+/// end.
+fn waiting(document: &Automerge) -> Vec<u8> {
+    if document.get_missing_deps(&[]).is_empty() {
+        return Vec::new();
+    }
+    let without = SaveOptions {
+        retain_orphans: false,
+        ..SaveOptions::default()
+    };
+    document.save().split_off(document.save_with_options(without).len())
+}
+
+/// Adds chunks. Changes may come before those that they depend on: into an empty document automerge takes such only behind
+/// another document.
+fn load(document: &mut Automerge, chunks: &[u8]) -> Result<(), AutomergeError> {
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    if document.is_empty() {
+        let chunks = [&Automerge::new().save()[..], chunks].concat();
+        document.load_incremental(&chunks)?;
+    } else {
+        document.load_incremental(chunks)?;
+    }
+    Ok(())
 }
 
 fn passed_over(entry: &Entry, error: &str) {
@@ -170,7 +221,7 @@ pub(crate) fn new_change(change: &Change) -> NewChange {
 
 #[cfg(test)]
 mod tests {
-    use automerge::{ROOT, ReadDoc, transaction::Transactable};
+    use automerge::{ROOT, transaction::Transactable};
 
     use super::*;
 
@@ -222,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_others_still_does_when_something_is_taken_out() {
+        let mut other = Replica::new(Automerge::new());
+        let (a, b) = (put(&mut other, "a"), put(&mut other, "b"));
+        let mut replica = Replica::new(Automerge::new());
+        let refused = put(&mut replica, "refused");
+        replica.apply(&[entry(1, b.bytes)]);
+        replica.revert(&[refused.hash], 1);
+        replica.apply(&[entry(2, a.bytes)]);
+        assert_eq!(keys(&replica), ["a", "b"]);
+    }
+
+    #[test]
     fn one_bad_entry_does_not_keep_out_the_others() {
         let mut other = Replica::new(Automerge::new());
         let (a, b) = (put(&mut other, "a"), put(&mut other, "b"));
@@ -245,6 +308,22 @@ mod tests {
         let lacking = replica.merge(&server.save().into(), &server.heads()).unwrap();
         assert_eq!(lacking, [mine]);
         assert_eq!(keys(&replica), ["common", "mine", "theirs"]);
-        assert!(replica.merge(&Bytes::from_static(b"nonsense"), &[]).is_err());
+        put(&mut server, "more");
+        let merged = replica.merge(&Bytes::from_static(b"nonsense"), &server.heads());
+        assert!(matches!(merged, Err(MergeError::Incomplete(_))), "{merged:?}");
+    }
+
+    #[test]
+    fn what_came_before_what_it_depends_on_is_stored_and_restored() {
+        let mut other = Replica::new(Automerge::new());
+        let (a, b) = (put(&mut other, "a"), put(&mut other, "b"));
+        let mut replica = Replica::new(Automerge::new());
+        let early = replica.apply(&[entry(1, b.bytes)]);
+        assert_eq!(keys(&replica), Vec::<String>::new());
+        let mut restored = Replica::restore(&[early.into()], &[], 0).unwrap();
+        for replica in [&mut replica, &mut restored] {
+            replica.apply(&[entry(2, a.bytes.clone())]);
+            assert_eq!(keys(replica), ["a", "b"]);
+        }
     }
 }

@@ -205,6 +205,11 @@ impl Session {
         self.unsettled
     }
 
+    /// Edits of earlier generations of the replica depend on what was refused: see [`Event::Revert`].
+    pub(crate) fn generation(&self, id: &DocumentId) -> u64 {
+        self.documents.get(id).map_or(0, |document| document.generation)
+    }
+
     fn next_in_turn(&self) -> Option<DocumentId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let after = self.served.as_ref();

@@ -13,6 +13,7 @@ mod record;
 mod tests;
 
 use std::{
+    io,
     path::Path,
     sync::{
         Arc,
@@ -54,12 +55,15 @@ pub(crate) struct Store {
     wants_compaction: Arc<AtomicBool>,
 }
 
+/// Hears, once, why the store has failed.
+pub(crate) type OnFailure = Box<dyn FnOnce(&str) + Send>;
+
 /// Local changes that an earlier run has left.
 pub(crate) type Leftover = Vec<(DocumentId, Vec<NewChange>)>;
 
 impl Store {
     /// Opens it. Blocks while the file is read.
-    pub(crate) fn open(path: &Path, salvage: bool) -> Result<(Self, Leftover), StoreError> {
+    pub(crate) fn open(path: &Path, salvage: bool, on_failure: OnFailure) -> Result<(Self, Leftover), StoreError> {
         let file = StoreFile::open(path, salvage)?;
         let mut leftover = Vec::new();
         for (document, changes) in file.pending() {
@@ -67,21 +71,24 @@ impl Store {
             let changes = changes.iter().filter_map(|(_, bytes)| parse(bytes));
             leftover.push((document, changes.map(|change| crate::replica::new_change(&change)).collect()));
         }
+        let store = Self::on(file, on_failure).map_err(|source| StoreError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok((store, leftover))
+    }
+
+    fn on(file: StoreFile, on_failure: OnFailure) -> io::Result<Self> {
         let wants_compaction = Arc::new(AtomicBool::new(file.wants_compaction()));
         let wants = wants_compaction.clone();
         let (commands, queue) = mpsc::channel(QUEUE);
         thread::Builder::new()
             .name("aetherflow-store".to_owned())
-            .spawn(move || run(file, queue, &wants))
-            .map_err(|source| StoreError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
-        let store = Self {
+            .spawn(move || run(file, queue, &wants, on_failure))?;
+        Ok(Self {
             commands,
             wants_compaction,
-        };
-        Ok((store, leftover))
+        })
     }
 
     /// Writes records, in order; waits while the queue is full.
@@ -116,8 +123,9 @@ impl Store {
     }
 }
 
-fn run(mut file: StoreFile, mut queue: mpsc::Receiver<Command>, wants_compaction: &AtomicBool) {
+fn run(mut file: StoreFile, mut queue: mpsc::Receiver<Command>, wants_compaction: &AtomicBool, on_failure: OnFailure) {
     let mut batch = Vec::new();
+    let mut on_failure = Some(on_failure);
     while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
         let mut waiting = Vec::new();
         let mut sync = false;
@@ -152,6 +160,11 @@ fn run(mut file: StoreFile, mut queue: mpsc::Receiver<Command>, wants_compaction
             report(&file.sync());
         }
         tell(&file, &mut waiting);
+        if let Some(error) = file.failed()
+            && let Some(on_failure) = on_failure.take()
+        {
+            on_failure(error);
+        }
         if file.wants_compaction() {
             wants_compaction.store(true, Ordering::Relaxed);
         }
@@ -169,7 +182,7 @@ fn tell(file: &StoreFile, waiting: &mut Vec<Kept>) {
     }
 }
 
-fn report(result: &std::io::Result<()>) {
+fn report(result: &io::Result<()>) {
     if let Err(error) = result {
         tracing::error!(%error, "the offline store cannot be written");
     }

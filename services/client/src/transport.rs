@@ -23,7 +23,7 @@ use bytes::Bytes;
 use crate::{
     address::{Address, Scheme},
     error::ConnectError,
-    options::Options,
+    options::{Fallback, Options},
     session::Parting,
 };
 
@@ -66,16 +66,19 @@ pub(crate) fn new(address: &Address, options: &Options) -> Result<Box<dyn Transp
     if address.scheme != Scheme::Quantum {
         return Ok(Box::new(websocket::WebSocket::new(address.clone(), &options.trust)?));
     }
+    let quantum = quantum::Quantum::new(address.clone(), &options.trust)?;
     let fallback = match &options.fallback {
-        Some(fallback) => fallback.parse()?,
-        None => Address {
+        Fallback::None => return Ok(Box::new(quantum)),
+        Fallback::Same => Address {
             scheme: Scheme::SecureWebSocket,
             ..address.clone()
         },
+        Fallback::At(fallback) => fallback.parse()?,
     };
-    let quantum = quantum::Quantum::new(address.clone(), &options.trust)?;
     if fallback.scheme == Scheme::Quantum {
-        return Ok(Box::new(quantum));
+        let expected = "the address of a WebSocket, as wss://host";
+        let field = "fallback";
+        return Err(ConnectError::Option { field, expected });
     }
     let websocket = websocket::WebSocket::new(fallback, &options.trust)?;
     Ok(Box::new(race::Race::new(quantum, websocket, options.timeouts.head_start)))

@@ -127,6 +127,8 @@ impl Driver {
                 self.advance(&document, offset, bytes).await;
                 shared.state.send_if_modified(|state| !std::mem::replace(&mut state.loaded, true));
                 shared.touch();
+                // Whether it lacks them because they wait to be submitted.
+                self.take_edits().await;
                 if !changes.is_empty() {
                     self.session.handle(super::now(), Input::Lacking { document, changes });
                 }

@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use super::{Event, FRAME_OVERHEAD, LinkStatus, OWN_SESSIONS, Parting, Session};
 
+/// The silence after which a server that owes an answer is asked whether it is there.
+const IMPATIENCE: Duration = Duration::from_secs(3);
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Link {
@@ -260,8 +263,12 @@ impl Session {
         }
     }
 
+    /// Sooner when something is waited for, so that edits do not wait long for a server that is gone.
     fn ping_at(&self) -> Instant {
-        self.link.heard + self.tuning.silence
+        match self.submits.values().next() {
+            Some(oldest) => self.link.heard.max(oldest.since) + self.tuning.silence.min(IMPATIENCE),
+            None => self.link.heard + self.tuning.silence,
+        }
     }
 
     pub(super) fn on_link_time(&mut self, now: Instant) {

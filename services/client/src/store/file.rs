@@ -213,6 +213,13 @@ impl StoreFile {
         Ok(())
     }
 
+    /// The same, with a file that cannot be written.
+    #[cfg(test)]
+    pub(super) fn read_only(mut self, path: &Path) -> Self {
+        self.file = File::open(path).unwrap();
+        self
+    }
+
     /// Waits until everything is on disk.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.synced < self.length {

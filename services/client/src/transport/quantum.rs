@@ -4,6 +4,7 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use aetherflow_schema::{
@@ -15,14 +16,22 @@ use aetherflow_schema::{
     },
 };
 use bytes::Bytes;
-use quantum::{ChannelId, ClientOptions, ConnectionError, Endpoint, Priority, SendMessageError, SendOptions, TransportConfig};
-use tokio::net::lookup_host;
+use futures_util::future::select_ok;
+use quantum::{
+    ChannelId, ClientOptions, ConnectionError, Endpoint, EndpointError, Priority, SendMessageError, SendOptions,
+    TransportConfig,
+};
+use tokio::{net::lookup_host, time::sleep};
 
 use super::{BoxFuture, Carrier, Connection, Transport, broken, tls};
 use crate::{address::Address, error::ConnectError, options::Trust, session::Parting};
 
 /// The longest message taken from the server: a whole document comes in one.
 const MESSAGE_BYTES: u32 = 64 << 20;
+
+/// How many addresses of a name are tried, and how long after the one before.
+const ADDRESSES: usize = 8;
+const STAGGER: Duration = Duration::from_millis(200);
 
 /// Makes Quantum connections to one server.
 pub(super) struct Quantum {
@@ -58,21 +67,39 @@ impl Transport for Quantum {
     }
 }
 
+/// Whichever of the name's addresses answers first: over UDP, one where nobody is gives no sign.
 async fn connect(address: &Address, options: &ClientOptions) -> Result<Arc<dyn Connection>, Parting> {
-    let mut last = broken("the name has no address");
-    for remote in lookup_host((address.host.as_str(), address.port)).await.map_err(broken)? {
-        let any: SocketAddr = match remote {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let endpoint = Endpoint::client(any).map_err(broken)?;
-        match endpoint.connect(options, remote, &address.host).await {
-            Ok(connection) => return Ok(Arc::new(QuantumConnection { connection })),
-            Err(quantum::EndpointError::Connection(error)) => last = parting(&error),
-            Err(error) => last = broken(error),
-        }
+    let remotes = lookup_host((address.host.as_str(), address.port)).await.map_err(broken)?;
+    let attempts: Vec<_> = (0..ADDRESSES as u32)
+        .zip(remotes)
+        .map(|(number, remote)| {
+            Box::pin(async move {
+                sleep(STAGGER * number).await;
+                connect_to(remote, &address.host, options).await
+            })
+        })
+        .collect();
+    if attempts.is_empty() {
+        return Err(broken("the name has no address"));
     }
-    Err(last)
+    select_ok(attempts).await.map(|(connection, _)| connection)
+}
+
+async fn connect_to(
+    remote: SocketAddr,
+    name: &str,
+    options: &ClientOptions,
+) -> Result<Arc<dyn Connection>, Parting> {
+    let any: SocketAddr = match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = Endpoint::client(any).map_err(broken)?;
+    match endpoint.connect(options, remote, name).await {
+        Ok(connection) => Ok(Arc::new(QuantumConnection { connection })),
+        Err(EndpointError::Connection(error)) => Err(parting(&error)),
+        Err(error) => Err(broken(error)),
+    }
 }
 
 fn parting(error: &ConnectionError) -> Parting {

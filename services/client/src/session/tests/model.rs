@@ -10,7 +10,7 @@ use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset},
     native::{ClientFrame, Presence, Start, Submit, Subscribe, encode, wire},
 };
-use automerge::{Automerge, Change, ROOT, transaction::Transactable};
+use automerge::{Automerge, Change, ROOT, ReadDoc, transaction::Transactable};
 use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -119,7 +119,8 @@ impl Server {
         let bytes = match start {
             Start::AfterHeads(heads) => {
                 let heads: Vec<_> = heads.iter().map(|hash| automerge::ChangeHash(hash.0)).collect();
-                state.save_after(&heads)
+                // Changes that wait for others are in the whole alone.
+                if state.get_missing_deps(&[]).is_empty() { state.save_after(&heads) } else { state.save() }
             }
             _ => state.save(),
         };
@@ -165,6 +166,8 @@ pub(super) struct Client {
     pub(super) replicas: BTreeMap<DocumentId, Replica>,
     pub(super) outcomes: Vec<(DocumentId, ChangeHash, Outcome)>,
     pub(super) edits: Vec<(DocumentId, ChangeHash)>,
+    /// Edits that the session has not heard of.
+    pub(super) under_way: VecDeque<Input>,
     pub(super) applied: BTreeMap<DocumentId, BTreeSet<u64>>,
     pub(super) cursors: BTreeMap<DocumentId, Offset>,
     pub(super) status: Option<LinkStatus>,
@@ -199,6 +202,7 @@ impl Client {
             replicas: BTreeMap::new(),
             outcomes: Vec::new(),
             edits: Vec::new(),
+            under_way: VecDeque::new(),
             applied: BTreeMap::new(),
             cursors: BTreeMap::new(),
             status: None,
@@ -249,6 +253,19 @@ impl Client {
         (hash, input)
     }
 
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        if let Some(input) = self.under_way.pop_front() {
+            self.tell(now, input);
+        }
+    }
+
+    /// What comes of it is carried out later.
+    fn hand_over_all(&mut self, now: Instant) {
+        for input in self.under_way.drain(..) {
+            self.session.handle(now, input);
+        }
+    }
+
     fn carry_out(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
@@ -275,6 +292,7 @@ impl Client {
                     self.cursors.insert(document.clone(), offset);
                     let replica = self.replicas.get_mut(&document).unwrap();
                     let changes = replica.merge(&bytes, &heads).unwrap();
+                    self.hand_over_all(now);
                     self.session.handle(now, Input::Lacking { document, changes });
                 }
                 Event::AskHeads(document) => {

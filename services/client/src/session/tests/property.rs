@@ -1,7 +1,7 @@
 //! Whatever happens on the way, every edit ends with one outcome and all replicas become equal.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -59,8 +59,6 @@ struct World {
     now: Instant,
     server: Server,
     clients: Vec<Client>,
-    /// Edits that the sessions have not heard of.
-    under_way: Vec<VecDeque<Input>>,
     open: Vec<[bool; DOCUMENTS]>,
 }
 
@@ -75,7 +73,6 @@ impl World {
             now,
             server: Server::default(),
             clients: (0..CLIENTS).map(|number| Client::new(number, now)).collect(),
-            under_way: vec![VecDeque::new(); CLIENTS].into_iter().map(|_: VecDeque<()>| VecDeque::new()).collect(),
             open: vec![[true; DOCUMENTS]; CLIENTS],
         };
         for client in &mut world.clients {
@@ -93,14 +90,10 @@ impl World {
                 if poison {
                     self.server.poison.insert(hash);
                 }
-                self.under_way[number].push_back(input);
+                client.under_way.push_back(input);
             }
             Step::Edit { .. } => {}
-            Step::HandOver => {
-                if let Some(input) = self.under_way[number].pop_front() {
-                    client.tell(now, input);
-                }
-            }
+            Step::HandOver => client.hand_over(now),
             Step::Connect => client.connect(now),
             Step::Serve(count) => (0..count).for_each(|_| client.serve(&mut self.server)),
             Step::News => client.tell_news(&self.server),
@@ -131,7 +124,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..400 {
             for number in 0..CLIENTS {
-                while !self.under_way[number].is_empty() {
+                while !self.clients[number].under_way.is_empty() {
                     self.step(number, Step::HandOver);
                 }
                 (0..DOCUMENTS).for_each(|document| self.step(number, Step::Open(document)));

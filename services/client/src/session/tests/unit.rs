@@ -213,6 +213,20 @@ fn a_server_that_is_silent_is_asked_and_given_up() {
 }
 
 #[test]
+fn a_server_that_owes_an_answer_is_asked_sooner() {
+    let now = Instant::now();
+    let mut client = online(now, &mut Server::default());
+    edit(now + 7 * SECOND, &mut client);
+    client.tell(now + 7 * SECOND, Input::Tick);
+    client.send(now + 7 * SECOND);
+    assert!(matches!(client.to_server.make_contiguous(), [ClientFrame::Submit(_)]));
+    assert_eq!(client.session.next_timeout(), Some(now + 10 * SECOND));
+    client.tell(now + 10 * SECOND, Input::Tick);
+    client.send(now + 10 * SECOND);
+    assert!(matches!(client.to_server.make_contiguous(), [_, ClientFrame::Ping(_)]));
+}
+
+#[test]
 fn a_server_that_does_not_welcome_or_answer_is_given_up() {
     let now = Instant::now();
     let mut client = Client::new(1, now);
