@@ -98,8 +98,15 @@ pub(crate) struct Driver {
     documents: HashMap<DocumentId, Opened>,
     waiters: HashMap<(DocumentId, ChangeHash), Waiter>,
     status: watch::Sender<Status>,
-    /// When to end at the latest, and whom to tell.
-    closing: Option<(Instant, Vec<oneshot::Sender<Result<(), CloseError>>>)>,
+    closing: Option<Closing>,
+}
+
+/// The client ends when everything has a receipt.
+struct Closing {
+    /// At the latest.
+    deadline: Instant,
+    /// Whom to tell.
+    replies: Vec<oneshot::Sender<Result<(), CloseError>>>,
 }
 
 impl Driver {
@@ -213,8 +220,8 @@ impl Driver {
             Command::Reconnect => self.tell(Input::Reconnect).await,
             Command::Shutdown { deadline, reply } => {
                 self.end_by(deadline);
-                if let Some((_, replies)) = &mut self.closing {
-                    replies.push(reply);
+                if let Some(closing) = &mut self.closing {
+                    closing.replies.push(reply);
                 }
             }
         }
@@ -341,12 +348,15 @@ impl Driver {
     }
 
     fn end_by(&mut self, deadline: Instant) {
-        let (earliest, replies) = self.closing.take().unwrap_or((deadline, Vec::new()));
-        self.closing = Some((earliest.min(deadline), replies));
+        let closing = self.closing.get_or_insert(Closing {
+            deadline,
+            replies: Vec::new(),
+        });
+        closing.deadline = closing.deadline.min(deadline);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.closing.as_ref().map(|(deadline, _)| *deadline)
+        self.closing.as_ref().map(|closing| closing.deadline)
     }
 
     fn is_done(&self) -> bool {
@@ -383,7 +393,7 @@ impl Driver {
         for (_, waiter) in self.waiters.drain() {
             let _ = waiter.outcome.send(Err(SubmitError::Closed));
         }
-        for reply in self.closing.take().map(|(_, replies)| replies).unwrap_or_default() {
+        for reply in self.closing.into_iter().flat_map(|closing| closing.replies) {
             let _ = reply.send(result.clone());
         }
     }

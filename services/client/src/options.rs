@@ -40,7 +40,7 @@ pub enum Fallback {
 pub struct Timeouts {
     /// Making a connection, by whatever transport. Default 10 s.
     pub connect: Duration,
-    /// The answer to a hello or a ping. Default 15 s.
+    /// The answer to a hello or a ping. Default 10 s.
     pub answer: Duration,
     /// The answer to a submit. Default 60 s, which is more than a server takes before it gives up.
     pub submit: Duration,
@@ -56,7 +56,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            answer: Duration::from_secs(15),
+            answer: Duration::from_secs(10),
             submit: Duration::from_secs(60),
             silence: Duration::from_secs(15),
             edit: Duration::from_secs(30),

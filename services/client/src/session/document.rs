@@ -105,7 +105,8 @@ impl Document {
 
     /// Nothing is left to be remembered.
     pub(super) fn is_idle(&self) -> bool {
-        !self.open && self.queue.len() == 0 && !self.unsubscribe_due && !(self.announced && self.mine.is_none())
+        let must_withdraw = self.announced && self.mine.is_none();
+        !(self.open || self.queue.len() > 0 || self.unsubscribe_due || must_withdraw)
     }
 
     /// When something is to be done by itself, after now: what is due already waits for its turn to be sent.
