@@ -14,8 +14,8 @@ use std::{
 };
 
 use aetherflow_client::{
-    Backoff, Carrier, ChangeHash, Client, Document, DocumentId, Fallback, Fingerprint, Link, Options, Receipt, RejectCode, Retry,
-    Status, SubmitError, Trust,
+    Backoff, Carrier, ChangeHash, Client, Document, DocumentId, Fallback, Fingerprint, Link, Options, Receipt,
+    RejectCode, Retry, Status, SubmitError, Trust,
     automerge::{Automerge, AutomergeError, ROOT, ReadDoc, transaction::Transactable},
 };
 use aetherflow_loadtest::server::{Server, ServerOptions};
@@ -63,21 +63,31 @@ async fn over_quantum(server: &Server, options: Options) -> Client {
         fallback: Fallback::None,
         ..options
     };
-    Client::connect(&format!("quantum://{}", server.address()), options).await.unwrap()
+    Client::connect(&format!("quantum://{}", server.address()), options)
+        .await
+        .unwrap()
 }
 
 async fn over_websocket(server: &Server, options: Options) -> Client {
-    Client::connect(&format!("ws://{}", server.address()), options).await.unwrap()
+    Client::connect(&format!("ws://{}", server.address()), options)
+        .await
+        .unwrap()
 }
 
 /// Waits for something that is watched.
 async fn until<T: Clone>(mut watched: watch::Receiver<T>, what: &str, is_so: impl FnMut(&T) -> bool) -> T {
     let waited = timeout(WITHIN, watched.wait_for(is_so)).await;
-    waited.unwrap_or_else(|_| panic!("not in time: {what}")).unwrap().clone()
+    waited
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
+        .unwrap()
+        .clone()
 }
 
 async fn online(client: &Client) -> Carrier {
-    match until(client.status(), "online", |status| status.link.is_online()).await.link {
+    match until(client.status(), "online", |status| status.link.is_online())
+        .await
+        .link
+    {
         Link::Online { carrier, .. } => carrier,
         other => panic!("{other:?}"),
     }
@@ -109,7 +119,10 @@ async fn a_client_on_quantum_and_one_on_websocket_get_receipts_and_become_equal(
     let id = document();
     let one = over_quantum(&server, impatient()).await;
     let two = over_websocket(&server, impatient()).await;
-    assert_eq!((online(&one).await, online(&two).await), (Carrier::Quantum, Carrier::WebSocket));
+    assert_eq!(
+        (online(&one).await, online(&two).await),
+        (Carrier::Quantum, Carrier::WebSocket)
+    );
     let (first, second) = (one.open(&id).await.unwrap(), two.open(&id).await.unwrap());
     let write = |document: Document, name: &'static str| async move {
         let mut receipts = Vec::new();
@@ -125,7 +138,10 @@ async fn a_client_on_quantum_and_one_on_websocket_get_receipts_and_become_equal(
     };
     tokio::join!(write(first.clone(), "one"), write(second.clone(), "two"));
     for document in [&first, &second] {
-        has(document, "everything is everywhere", |content| keys(content).len() == 200).await;
+        has(document, "everything is everywhere", |content| {
+            keys(content).len() == 200
+        })
+        .await;
     }
     assert_eq!(first.heads(), second.heads());
     // An edit that fails has not happened, one that does nothing needs no server.
@@ -193,7 +209,10 @@ async fn offline_edits_survive_the_death_of_the_client_and_are_delivered_once() 
     };
     // Whether the document is opened or not.
     let client = until_free(&server, options()).await;
-    until(client.status(), "all have receipts", |status| status.unsettled == 0 && status.link.is_online()).await;
+    until(client.status(), "all have receipts", |status| {
+        status.unsettled == 0 && status.link.is_online()
+    })
+    .await;
     client.close(WITHIN).await.unwrap();
     let entries = server.verify().await.unwrap().1;
     let client = over_quantum(&server, options()).await;
@@ -201,7 +220,11 @@ async fn offline_edits_survive_the_death_of_the_client_and_are_delivered_once() 
     online(&client).await;
     timeout(WITHIN, put(&document, "online").await).await.unwrap().unwrap();
     client.close(WITHIN).await.unwrap();
-    assert_eq!(server.verify().await.unwrap().1, entries + 1, "nothing is sent a second time");
+    assert_eq!(
+        server.verify().await.unwrap().1,
+        entries + 1,
+        "nothing is sent a second time"
+    );
     let fresh = over_websocket(&server, impatient()).await;
     let document = fresh.open(&id).await.unwrap();
     document.loaded(WITHIN).await.unwrap();
@@ -229,7 +252,10 @@ async fn a_server_killed_in_mid_editing_loses_nothing_acknowledged_and_clients_r
     let tap = Tap::start(server.address()).await;
     let store = dir.path().join("store");
     let over_tap = |store| Client::connect(tap.url(), Options { store, ..impatient() });
-    let clients = [over_quantum(&server, impatient()).await, over_tap(Some(store)).await.unwrap()];
+    let clients = [
+        over_quantum(&server, impatient()).await,
+        over_tap(Some(store)).await.unwrap(),
+    ];
     let mut documents = Vec::new();
     for client in &clients {
         online(client).await;
@@ -249,7 +275,11 @@ async fn a_server_killed_in_mid_editing_loses_nothing_acknowledged_and_clients_r
             if n == 50 {
                 // Some are acknowledged, some on their way; the second time it says goodbye.
                 timeout(WITHIN, receipts.remove(0)).await.unwrap().unwrap();
-                let options = if round == 1 { server.stop().await } else { server.kill().await };
+                let options = if round == 1 {
+                    server.stop().await
+                } else {
+                    server.kill().await
+                };
                 server = Server::start(options.unwrap()).await.unwrap();
             }
         }
@@ -262,9 +292,14 @@ async fn a_server_killed_in_mid_editing_loses_nothing_acknowledged_and_clients_r
     let fresh = over_quantum(&server, impatient()).await;
     documents.push(fresh.open(&id).await.unwrap());
     for document in &documents {
-        has(document, "everything is everywhere", |content| keys(content).len() == written).await;
+        has(document, "everything is everywhere", |content| {
+            keys(content).len() == written
+        })
+        .await;
         assert_eq!(document.heads(), documents[0].heads());
-        let lost = acknowledged.iter().filter(|hash| !document.with(|content| is_stored(content, hash)));
+        let lost = acknowledged
+            .iter()
+            .filter(|hash| !document.with(|content| is_stored(content, hash)));
         assert_eq!(lost.count(), 0);
     }
     // Once from nothing, then from where it was.
@@ -297,7 +332,10 @@ async fn where_udp_does_not_get_through_websocket_does() {
     let blocked = format!("quantum://{}", silent.local_addr().unwrap());
     let client = Client::connect(&blocked, options()).await.unwrap();
     // Far less than the Quantum handshake is given, and the first attempt.
-    let status = timeout(Duration::from_secs(8), until(client.status(), "online", |status| status.link.is_online()));
+    let status = timeout(
+        Duration::from_secs(8),
+        until(client.status(), "online", |status| status.link.is_online()),
+    );
     let Link::Online { carrier, .. } = status.await.unwrap().link else {
         panic!("not online");
     };
@@ -323,7 +361,10 @@ async fn who_is_present_is_seen_to_come_to_change_and_to_leave() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(&dir).await;
     let id = document();
-    let (one, two) = (over_quantum(&server, impatient()).await, over_websocket(&server, impatient()).await);
+    let (one, two) = (
+        over_quantum(&server, impatient()).await,
+        over_websocket(&server, impatient()).await,
+    );
     let (first, second) = (one.open(&id).await.unwrap(), two.open(&id).await.unwrap());
     for document in [&first, &second] {
         document.loaded(WITHIN).await.unwrap();
@@ -391,7 +432,9 @@ async fn a_server_with_another_certificate_is_not_spoken_to() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_does_not_take_is_taken_back_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let options = ServerOptions::new(dir.path()).unwrap().set("limits.change_bytes", 64 << 10);
+    let options = ServerOptions::new(dir.path())
+        .unwrap()
+        .set("limits.change_bytes", 64 << 10);
     let server = Server::start(options).await.unwrap();
     let client = over_quantum(&server, impatient()).await;
     online(&client).await;

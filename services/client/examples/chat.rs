@@ -84,7 +84,12 @@ async fn main() -> anyhow::Result<()> {
         connected => connected?,
     };
     let room = client.open(&common::document("chat", &args.room)?).await?;
-    println!("* room {} ({}), you are {}; /help says more", args.room, room.id().url(), args.name);
+    println!(
+        "* room {} ({}), you are {}; /help says more",
+        args.room,
+        room.id().url(),
+        args.name
+    );
     room.presence().set(args.name.clone(), PRESENT).await?;
     let mut chat = Chat {
         name: args.name,
@@ -177,9 +182,14 @@ impl Chat {
         let seen = &self.seen;
         let new: Vec<(String, Line)> = self.room.with(|document| {
             let new = document.keys(ROOT).filter(|key| !seen.contains(key));
-            new.filter_map(|key| read(document, &key).map(|line| (key, line))).collect()
+            new.filter_map(|key| read(document, &key).map(|line| (key, line)))
+                .collect()
         });
-        let skipped = if self.seen.is_empty() { new.len().saturating_sub(HISTORY) } else { 0 };
+        let skipped = if self.seen.is_empty() {
+            new.len().saturating_sub(HISTORY)
+        } else {
+            0
+        };
         if skipped > 0 {
             println!("* {skipped} earlier lines");
         }
@@ -192,7 +202,10 @@ impl Chat {
     fn show_coming_and_going(&mut self, everybody: &Everybody) {
         let names = |everybody: &Everybody| -> BTreeMap<SessionId, String> {
             let name = |state: &[u8]| String::from_utf8_lossy(state).into_owned();
-            everybody.iter().map(|(session, present)| (*session, name(&present.state))).collect()
+            everybody
+                .iter()
+                .map(|(session, present)| (*session, name(&present.state)))
+                .collect()
         };
         let before = std::mem::replace(&mut self.present, names(everybody));
         for (_, name) in self.present.iter().filter(|(session, _)| !before.contains_key(session)) {
@@ -210,7 +223,10 @@ impl Chat {
 
     /// Once for each change that people care about.
     fn show_link(&mut self, link: Link) {
-        let is_news = self.link.as_ref().is_none_or(|before| discriminant(before) != discriminant(&link));
+        let is_news = self
+            .link
+            .as_ref()
+            .is_none_or(|before| discriminant(before) != discriminant(&link));
         if link == Link::Connecting || !is_news {
             return;
         }

@@ -112,7 +112,11 @@ async fn main() -> anyhow::Result<()> {
     if args.watch {
         return watch(&client, &list).await;
     }
-    let note = if is_online { "" } else { "  (offline: as of the last time)" };
+    let note = if is_online {
+        ""
+    } else {
+        "  (offline: as of the last time)"
+    };
     print(&list, note);
     drop(list);
     match client.close(Duration::from_secs(3)).await {
@@ -127,7 +131,10 @@ async fn catch_up(client: &Client, list: &Document, args: &Args, wait: Duration)
     match list.loaded(wait).await {
         Err(LoadError::Late) if args.store.is_none() => {
             let link = common::describe(&client.status().borrow().link);
-            anyhow::bail!("{} does not answer: {link}. Is it running? With --store FILE you can work offline", args.server.server)
+            anyhow::bail!(
+                "{} does not answer: {link}. Is it running? With --store FILE you can work offline",
+                args.server.server
+            )
         }
         Err(LoadError::Late) => return Ok(false),
         loaded => loaded?,
@@ -136,7 +143,9 @@ async fn catch_up(client: &Client, list: &Document, args: &Args, wait: Duration)
         return Ok(true);
     }
     let mut status = client.status();
-    let is_online = timeout(wait, status.wait_for(|status| status.link.is_online())).await.is_ok();
+    let is_online = timeout(wait, status.wait_for(|status| status.link.is_online()))
+        .await
+        .is_ok();
     let mut changed = list.changed();
     while is_online && timeout(CATCH_UP, changed.changed()).await.is_ok() {}
     Ok(is_online)
@@ -190,7 +199,12 @@ fn items(document: &Automerge) -> Vec<Item> {
         let (_, object) = document.get(ROOT, &key).ok()??;
         let text = document.get(&object, "text").ok()??.0.into_string().ok()?;
         let done = document.get(&object, "done").ok()??.0.as_bool()?;
-        Some(Item { key, object, text, done })
+        Some(Item {
+            key,
+            object,
+            text,
+            done,
+        })
     };
     document.keys(ROOT).filter_map(read).collect()
 }

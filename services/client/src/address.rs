@@ -70,7 +70,9 @@ impl FromStr for Address {
         if host.is_empty() {
             return Err(fail("it has no host"));
         }
-        let port = port.map_or(Ok(default), |port| port.parse().map_err(|_| fail("its port is no port")))?;
+        let port = port.map_or(Ok(default), |port| {
+            port.parse().map_err(|_| fail("its port is no port"))
+        })?;
         Ok(Self {
             scheme,
             host: host.to_owned(),
@@ -119,7 +121,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_a_reason() {
-        for text in ["", "example.org", "http://a", "ws://", "ws://a:b", "ws://a:70000", "ws://a/b", "ws://[::1", "ws://a b"] {
+        for text in [
+            "",
+            "example.org",
+            "http://a",
+            "ws://",
+            "ws://a:b",
+            "ws://a:70000",
+            "ws://a/b",
+            "ws://[::1",
+            "ws://a b",
+        ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.to_string().contains(text), "{error}");
         }

@@ -56,7 +56,9 @@ impl Client {
                     failing.send_modify(|status| status.store_failure = Some(error.to_owned()));
                 });
                 let opening = tokio::task::spawn_blocking(move || Store::open(&path, salvage, on_failure));
-                let (store, leftover) = opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                let (store, leftover) = opening
+                    .await
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
                 (Some(store), leftover)
             }
         };

@@ -154,7 +154,10 @@ impl Driver {
                 self.on_command(command).await;
             }
             self.send().await;
-            let timeout = [self.session.next_timeout(), self.deadline()].into_iter().flatten().min();
+            let timeout = [self.session.next_timeout(), self.deadline()]
+                .into_iter()
+                .flatten()
+                .min();
             let timeout = timeout.unwrap_or_else(|| now() + Duration::from_secs(3600));
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -303,7 +306,10 @@ impl Driver {
     }
 
     async fn close_dropped(&mut self) {
-        let gone = self.documents.iter().filter(|(_, opened)| opened.shared.strong_count() == 0);
+        let gone = self
+            .documents
+            .iter()
+            .filter(|(_, opened)| opened.shared.strong_count() == 0);
         let gone: Vec<_> = gone.map(|(id, _)| id.clone()).collect();
         for id in gone {
             self.close(id).await;
@@ -344,7 +350,8 @@ impl Driver {
 
     fn count(&self) {
         let unsettled = self.session.unsettled();
-        self.status.send_if_modified(|status| std::mem::replace(&mut status.unsettled, unsettled) != unsettled);
+        self.status
+            .send_if_modified(|status| std::mem::replace(&mut status.unsettled, unsettled) != unsettled);
     }
 
     fn end_by(&mut self, deadline: Instant) {
@@ -403,4 +410,3 @@ impl Driver {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
-

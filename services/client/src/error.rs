@@ -13,7 +13,8 @@ pub enum Retry {
     Never,
     /// The same may succeed later.
     Same,
-    /// It may succeed after what the error names was put right: another token, a repaired file, smaller edits.
+    /// It may succeed after what the error names was put right: another token, a repaired file, smaller edits, an edit made
+    /// anew on what is there now.
     AfterRefresh,
 }
 
@@ -141,7 +142,7 @@ impl LoadError {
     /// Whether asking again may help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Refused(_) => Retry::AfterRefresh,
+            Self::Refused(refusal) => refusal.retry(),
             Self::Late => Retry::Same,
             Self::Closed => Retry::Never,
         }
@@ -191,7 +192,8 @@ impl SubmitError {
     /// Whether asking again may help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Refused(_) | Self::Dependent(_) => Retry::AfterRefresh,
+            Self::Refused(refusal) => refusal.retry(),
+            Self::Dependent(_) => Retry::AfterRefresh,
             Self::Closed => Retry::Same,
         }
     }

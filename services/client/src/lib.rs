@@ -1,5 +1,16 @@
-//! The Rust client of AetherFlow: automerge documents that are kept in sync with a server, offline too.
-//! 
+#![doc = include_str!("../README.md")]
+//!
+//! # Inside
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `session` | the protocol as a state machine without I/O: connecting, following, submitting, presence |
+//! | `driver` | the task that gives it time, a transport, a store and the documents |
+//! | `replica` | one automerge document, and taking out of it what the server refuses |
+//! | `store` | the offline store: a file of records with checksums, written by a thread |
+//! | `transport` | Quantum, WebSocket, and the race between them |
+//! | `client`, `document`, `receipt`, `presence`, `status` | what applications hold |
+
 mod address;
 mod client;
 mod document;
@@ -30,7 +41,8 @@ pub use self::{
     client::Client,
     document::{Document, DocumentState},
     error::{
-        ChangeError, CloseError, ConnectError, KeepError, LoadError, OpenError, PresenceError, Retry, StoreError, SubmitError,
+        ChangeError, CloseError, ConnectError, KeepError, LoadError, OpenError, PresenceError, Retry, StoreError,
+        SubmitError,
     },
     options::{Backoff, Fallback, Options, Timeouts, Trust},
     presence::{Everybody, Presence, Present},

@@ -47,7 +47,10 @@ pub(crate) struct Edited<T> {
 
 impl Replica {
     pub(crate) fn new(document: Automerge) -> Self {
-        Self { document, generation: 0 }
+        Self {
+            document,
+            generation: 0,
+        }
     }
 
     /// Puts together what was stored, without what was refused since.
@@ -75,7 +78,10 @@ impl Replica {
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<Edited<T>, E> {
         let options = |_: &T| CommitOptions::default().with_time(time);
-        let success = self.document.transact_with(options, edit).map_err(|failure| failure.error)?;
+        let success = self
+            .document
+            .transact_with(options, edit)
+            .map_err(|failure| failure.error)?;
         let change = success.hash.and_then(|_| self.document.get_last_local_change());
         Ok(Edited {
             value: success.result,
@@ -111,10 +117,14 @@ impl Replica {
 
     fn apply_changes(&mut self, chunks: &mut Vec<u8>, changes: Vec<(&Entry, Change)>) {
         let known = |change: &Change, document: &Automerge| document.get_change_meta_by_hash(&change.hash()).is_some();
-        let new: Vec<_> = changes.into_iter().filter(|(_, change)| !known(change, &self.document)).collect();
+        let new: Vec<_> = changes
+            .into_iter()
+            .filter(|(_, change)| !known(change, &self.document))
+            .collect();
         let all = new.iter().map(|(_, change)| change.clone());
         if self.document.apply_changes(all).is_ok() {
-            new.iter().for_each(|(entry, _)| chunks.extend_from_slice(&entry.payload));
+            new.iter()
+                .for_each(|(entry, _)| chunks.extend_from_slice(&entry.payload));
             return;
         }
         for (entry, change) in new {
@@ -162,14 +172,21 @@ impl Replica {
         let mut document = Automerge::new_with_encoding(self.document.text_encoding());
         document.set_actor(ActorId::random());
         let waiting = waiting(&self.document);
-        match document.apply_changes(kept).and_then(|()| load(&mut document, &waiting)) {
+        match document
+            .apply_changes(kept)
+            .and_then(|()| load(&mut document, &waiting))
+        {
             Ok(()) => self.document = document,
             Err(error) => tracing::error!(%error, "what was refused cannot be taken out of a document"),
         }
     }
 
     pub(crate) fn heads(&self) -> Vec<ChangeHash> {
-        self.document.get_heads().iter().map(|hash| ChangeHash(hash.0)).collect()
+        self.document
+            .get_heads()
+            .iter()
+            .map(|hash| ChangeHash(hash.0))
+            .collect()
     }
 
     /// The whole document, to be loaded again.
@@ -207,7 +224,11 @@ fn load(document: &mut Automerge, chunks: &[u8]) -> Result<(), AutomergeError> {
 }
 
 fn passed_over(entry: &Entry, error: &str) {
-    tracing::warn!(offset = entry.offset, error, "an entry that cannot be applied is passed over");
+    tracing::warn!(
+        offset = entry.offset,
+        error,
+        "an entry that cannot be applied is passed over"
+    );
 }
 
 /// A change as it is sent.

@@ -35,9 +35,9 @@ use aetherflow_schema::{
 };
 use rand::rngs::StdRng;
 
-use self::{document::Document, link::Link, queue::BatchLimits};
-pub use self::{backoff::Backoff, io::Refusal};
 pub(crate) use self::io::{Event, Input, LinkStatus, NewChange, Outcome, Outgoing, Parting};
+pub use self::{backoff::Backoff, io::Refusal};
+use self::{document::Document, link::Link, queue::BatchLimits};
 
 /// Bytes of changes in one Submit, unless a single one is longer.
 const BATCH_BYTES: usize = 256 << 10;

@@ -25,11 +25,11 @@ use std::{
 use aetherflow_schema::id::DocumentId;
 use tokio::sync::{mpsc, oneshot};
 
+use self::file::StoreFile;
 pub(crate) use self::{
     file::Stored,
     record::{Record, What},
 };
-use self::file::StoreFile;
 use crate::{
     error::{KeepError, StoreError},
     session::NewChange,
@@ -69,7 +69,10 @@ impl Store {
         for (document, changes) in file.pending() {
             let parse = |bytes: &bytes::Bytes| automerge::Change::from_bytes(bytes.to_vec()).ok();
             let changes = changes.iter().filter_map(|(_, bytes)| parse(bytes));
-            leftover.push((document, changes.map(|change| crate::replica::new_change(&change)).collect()));
+            leftover.push((
+                document,
+                changes.map(|change| crate::replica::new_change(&change)).collect(),
+            ));
         }
         let store = Self::on(file, on_failure).map_err(|source| StoreError::Io {
             path: path.to_owned(),

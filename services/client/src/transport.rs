@@ -81,7 +81,11 @@ pub(crate) fn new(address: &Address, options: &Options) -> Result<Box<dyn Transp
         return Err(ConnectError::Option { field, expected });
     }
     let websocket = websocket::WebSocket::new(fallback, &options.trust)?;
-    Ok(Box::new(race::Race::new(quantum, websocket, options.timeouts.head_start)))
+    Ok(Box::new(race::Race::new(
+        quantum,
+        websocket,
+        options.timeouts.head_start,
+    )))
 }
 
 /// An end of which the server said nothing.
@@ -89,5 +93,29 @@ fn broken(reason: impl std::fmt::Display) -> Parting {
     Parting {
         code: None,
         reason: reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fallback_is_a_websocket() {
+        let address = "quantum://localhost".parse().unwrap();
+        let with = |fallback: &str| {
+            let options = Options {
+                trust: crate::Trust::Fingerprints(vec![crate::Fingerprint::of(b"any")]),
+                fallback: Fallback::At(fallback.to_owned()),
+                ..Options::default()
+            };
+            new(&address, &options).err()
+        };
+        assert!(with("ws://localhost").is_none());
+        assert!(matches!(
+            with("quantum://localhost"),
+            Some(ConnectError::Option { field: "fallback", .. })
+        ));
+        assert!(matches!(with("nonsense"), Some(ConnectError::Address(_))));
     }
 }

@@ -12,7 +12,13 @@ use anyhow::Context;
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// Where the server is: ws://, wss:// or quantum://, host and port. The default is that of `aetherflow dev`.
-    #[arg(long, global = true, value_name = "URL", default_value = "ws://127.0.0.1:7400", env = "AETHERFLOW_SERVER")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:7400",
+        env = "AETHERFLOW_SERVER"
+    )]
     pub(crate) server: String,
 
     /// For quantum:// with a self-signed certificate: its fingerprint, which the server prints when it starts.
@@ -43,7 +49,9 @@ impl ServerArgs {
         Ok(Options {
             token: self.token.clone().unwrap_or_default(),
             store,
-            trust: self.fingerprint.map_or(Trust::System, |pin| Trust::Fingerprints(vec![pin])),
+            trust: self
+                .fingerprint
+                .map_or(Trust::System, |pin| Trust::Fingerprints(vec![pin])),
             fallback: self.fallback.clone().map_or(Fallback::Same, Fallback::At),
             ..Options::default()
         })
@@ -76,8 +84,14 @@ pub(crate) fn describe(link: &Link) -> String {
     match link {
         Link::Offline { reason, .. } => format!("offline ({reason})"),
         Link::Connecting => "connecting".to_owned(),
-        Link::Online { carrier: Carrier::Quantum, .. } => "connected over Quantum".to_owned(),
-        Link::Online { carrier: Carrier::WebSocket, .. } => "connected over WebSocket".to_owned(),
+        Link::Online {
+            carrier: Carrier::Quantum,
+            ..
+        } => "connected over Quantum".to_owned(),
+        Link::Online {
+            carrier: Carrier::WebSocket,
+            ..
+        } => "connected over WebSocket".to_owned(),
         Link::Stopped { reason, .. } => format!("the server does not want this client: {reason}"),
         Link::Closed => "closed".to_owned(),
     }

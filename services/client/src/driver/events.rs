@@ -125,7 +125,9 @@ impl Driver {
         match merged {
             Ok(changes) => {
                 self.advance(&document, offset, bytes).await;
-                shared.state.send_if_modified(|state| !std::mem::replace(&mut state.loaded, true));
+                shared
+                    .state
+                    .send_if_modified(|state| !std::mem::replace(&mut state.loaded, true));
                 shared.touch();
                 // Whether it lacks them because they wait to be submitted.
                 self.take_edits().await;

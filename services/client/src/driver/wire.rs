@@ -40,7 +40,9 @@ struct Connected {
 
 /// What happened on the connection.
 pub(super) enum Happened {
-    Connected { frame_bytes: usize },
+    Connected {
+        frame_bytes: usize,
+    },
     Sent,
     Received(Bytes),
     /// There is none any more.

@@ -26,7 +26,9 @@ impl Backoff {
     /// Before attempt number `attempt`, counted from 0: between half and all of the doubled delay, so that clients that
     /// were cut off together do not come back together.
     pub(crate) fn delay(&self, attempt: u32, rng: &mut impl Rng) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
+        let doubled = self
+            .first
+            .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
         jittered(doubled.min(self.max), rng)
     }
 

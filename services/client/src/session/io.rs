@@ -12,7 +12,7 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 
-use crate::receipt::Tier;
+use crate::{error::Retry, receipt::Tier};
 
 /// A change that the server has to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,17 +43,33 @@ pub(crate) enum Input {
     /// The server sent a frame.
     Frame(Bytes),
     /// The application follows a document. `cursor`: everything up to there is in the replica.
-    Open { document: DocumentId, cursor: Option<Offset> },
+    Open {
+        document: DocumentId,
+        cursor: Option<Offset>,
+    },
     /// It does no longer; what it changed is still submitted.
     Close(DocumentId),
     /// The application changed a document, of which the replica is in its nth generation: see [`Event::Revert`].
-    Edit { document: DocumentId, generation: u64, change: NewChange },
+    Edit {
+        document: DocumentId,
+        generation: u64,
+        change: NewChange,
+    },
     /// Answers [`Event::AskHeads`].
-    Heads { document: DocumentId, heads: Vec<ChangeHash> },
+    Heads {
+        document: DocumentId,
+        heads: Vec<ChangeHash>,
+    },
     /// The replica has changes that the server, by the heads of its snapshot, lacks; they may be pending already.
-    Lacking { document: DocumentId, changes: Vec<NewChange> },
+    Lacking {
+        document: DocumentId,
+        changes: Vec<NewChange>,
+    },
     /// What others shall see of this client, repeated as long as it is set; how long it holds without that.
-    Presence { document: DocumentId, mine: Option<(Bytes, Duration)> },
+    Presence {
+        document: DocumentId,
+        mine: Option<(Bytes, Duration)>,
+    },
     /// A fresh token.
     Token(String),
     /// Come back although the server meant otherwise, or at once although it is not time yet.
@@ -72,19 +88,42 @@ pub(crate) enum Event {
     /// End the connection, or the attempt to make one. Not answered.
     HangUp(CloseCode),
     /// What became of a change: said once for each.
-    Settled { document: DocumentId, hash: ChangeHash, outcome: Outcome },
+    Settled {
+        document: DocumentId,
+        hash: ChangeHash,
+        outcome: Outcome,
+    },
     /// Take these changes, and those that depend on them, out of the replica, which is of this generation from then on.
-    Revert { document: DocumentId, hashes: Vec<ChangeHash>, generation: u64 },
+    Revert {
+        document: DocumentId,
+        hashes: Vec<ChangeHash>,
+        generation: u64,
+    },
     /// Take in these entries, each for the first time.
-    Apply { document: DocumentId, entries: Vec<wire::Entry> },
+    Apply {
+        document: DocumentId,
+        entries: Vec<wire::Entry>,
+    },
     /// Merge this state.
-    Merge { document: DocumentId, offset: Offset, bytes: Bytes, heads: Vec<ChangeHash> },
+    Merge {
+        document: DocumentId,
+        offset: Offset,
+        bytes: Bytes,
+        heads: Vec<ChangeHash>,
+    },
     /// What are the replica's heads?
     AskHeads(DocumentId),
     /// Who is present has changed.
-    Presence { document: DocumentId, session: SessionId, present: Option<Seen> },
+    Presence {
+        document: DocumentId,
+        session: SessionId,
+        present: Option<Seen>,
+    },
     /// The server does not let the document be followed; `None` when it does again.
-    Following { document: DocumentId, refusal: Option<Refusal> },
+    Following {
+        document: DocumentId,
+        refusal: Option<Refusal>,
+    },
     /// The state of the connection changed.
     Link(LinkStatus),
 }
@@ -115,6 +154,28 @@ pub struct Refusal {
     pub code: RejectCode,
     /// Why, in words.
     pub message: String,
+}
+
+impl Refusal {
+    /// Whether asking again may help.
+    pub fn retry(&self) -> Retry {
+        match self.code {
+            RejectCode::Invalid | RejectCode::NotFound | RejectCode::Unspecified => Retry::Never,
+            RejectCode::Unauthenticated
+            | RejectCode::Forbidden
+            | RejectCode::TooLarge
+            | RejectCode::Quarantined
+            | RejectCode::NoSuchPlace
+            | RejectCode::TooManySubscriptions => Retry::AfterRefresh,
+            // Tried again by themselves; a server that forbids that means now.
+            RejectCode::RateLimited
+            | RejectCode::Overloaded
+            | RejectCode::ReadOnly
+            | RejectCode::OutcomeUnknown
+            | RejectCode::Unreadable
+            | RejectCode::Stopping => Retry::Same,
+        }
+    }
 }
 
 /// The state of the connection.

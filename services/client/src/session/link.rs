@@ -50,7 +50,10 @@ enum Phase {
     /// Welcome since.
     Online(Instant),
     /// The server sends this client away: nothing more is read, answers still come until then; when to come back.
-    Leaving { until: Instant, back: Instant },
+    Leaving {
+        until: Instant,
+        back: Instant,
+    },
     /// Only the application can start it again.
     Stopped,
 }
@@ -78,7 +81,10 @@ impl Link {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Greeting(_) | Phase::Online(_) | Phase::Leaving { .. })
+        matches!(
+            self.phase,
+            Phase::Greeting(_) | Phase::Online(_) | Phase::Leaving { .. }
+        )
     }
 }
 
@@ -128,7 +134,8 @@ impl Session {
         };
         self.link.phase = Phase::Waiting(until);
         let reason = reason.to_owned();
-        self.events.push_back(Event::Link(LinkStatus::Waiting { until, reason }));
+        self.events
+            .push_back(Event::Link(LinkStatus::Waiting { until, reason }));
         self.forget_connection(now);
         if self.link.finishing {
             self.link.phase = Phase::Stopped;
@@ -214,7 +221,8 @@ impl Session {
         self.link.needs_token = false;
         self.work.extend(self.documents.keys().cloned());
         let principal = welcome.principal.clone();
-        self.events.push_back(Event::Link(LinkStatus::Online { session, principal }));
+        self.events
+            .push_back(Event::Link(LinkStatus::Online { session, principal }));
     }
 
     pub(super) fn on_go_away(&mut self, now: Instant, go_away: &wire::GoAway) {

@@ -93,7 +93,11 @@ impl Queue {
     /// Takes what may be sent as this request.
     pub(super) fn batch(&mut self, request: RequestId, limits: BatchLimits) -> Batch {
         let waits = |entry: &Entry| entry.state == State::Waiting;
-        let skipped = self.entries.iter().skip(self.scan_from).take_while(|entry| !waits(entry));
+        let skipped = self
+            .entries
+            .iter()
+            .skip(self.scan_from)
+            .take_while(|entry| !waits(entry));
         self.scan_from += skipped.count();
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -115,11 +119,20 @@ impl Queue {
                 break;
             }
         }
-        if batch.is_empty() { Batch::Nothing } else { Batch::Submit(batch) }
+        if batch.is_empty() {
+            Batch::Nothing
+        } else {
+            Batch::Submit(batch)
+        }
     }
 
     /// These were sent with the request and are stored.
-    pub(super) fn stored(&mut self, request: RequestId, places: impl IntoIterator<Item = (ChangeHash, Offset)>, tier: Tier) {
+    pub(super) fn stored(
+        &mut self,
+        request: RequestId,
+        places: impl IntoIterator<Item = (ChangeHash, Offset)>,
+        tier: Tier,
+    ) {
         for (hash, offset) in places {
             if let Some(entry) = self.entry(&hash)
                 && entry.state == State::Sent(request)
@@ -237,7 +250,9 @@ mod tests {
     }
 
     fn settled(queue: &mut Queue) -> Vec<u8> {
-        std::iter::from_fn(|| queue.settle()).map(|(hash, ..)| hash.0[0]).collect()
+        std::iter::from_fn(|| queue.settle())
+            .map(|(hash, ..)| hash.0[0])
+            .collect()
     }
 
     fn stored(queue: &mut Queue, request: u64, changes: &[u8]) {

@@ -91,7 +91,10 @@ impl Session {
         self.submit_bytes -= submitted.bytes;
         if full {
             // Others may have waited for room.
-            let waiting = self.documents.iter().filter(|(_, document)| document.queue.is_waiting());
+            let waiting = self
+                .documents
+                .iter()
+                .filter(|(_, document)| document.queue.is_waiting());
             self.work.extend(waiting.map(|(id, _)| id.clone()));
         }
         Some(submitted)
@@ -108,7 +111,10 @@ impl Session {
         let id = submitted.document;
         if let Some(document) = self.documents.get_mut(&id) {
             document.submit_failures = 0;
-            let places = submitted.hashes.into_iter().zip(receipt.offsets.iter().copied().map(Offset));
+            let places = submitted
+                .hashes
+                .into_iter()
+                .zip(receipt.offsets.iter().copied().map(Offset));
             document.queue.stored(request, places, receipt.tier().into());
         }
         self.settle(&id);
@@ -135,7 +141,9 @@ impl Session {
         let Some(submitted) = self.answered(request) else {
             return false;
         };
-        let Submitted { document: id, hashes, .. } = submitted;
+        let Submitted {
+            document: id, hashes, ..
+        } = submitted;
         let code = reject.code();
         let retry_after = reject.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
         let retry_after = retry_after.or_else(|| (code == RejectCode::Stopping).then_some(RETRY));
@@ -147,7 +155,10 @@ impl Session {
             return true;
         };
         if let Some(least) = retry_after {
-            let delay = self.tuning.backoff.delay_from(least, document.submit_failures, &mut self.rng);
+            let delay = self
+                .tuning
+                .backoff
+                .delay_from(least, document.submit_failures, &mut self.rng);
             document.submit_failures += 1;
             document.hold = Some(now + delay);
             document.queue.send_again(request, &hashes, false);

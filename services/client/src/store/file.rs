@@ -185,7 +185,9 @@ impl StoreFile {
     /// Local changes without an outcome, in the order in which they were made.
     pub(super) fn pending(&self) -> Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)> {
         let known = self.known.iter().filter(|(_, known)| !known.pending.is_empty());
-        known.map(|(document, known)| (document.clone(), known.pending.clone())).collect()
+        known
+            .map(|(document, known)| (document.clone(), known.pending.clone()))
+            .collect()
     }
 
     /// Why it takes nothing more, if so.
@@ -326,7 +328,13 @@ impl StoreFile {
             taken.push((start as u64, out.len() - start, record));
         }
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(true).open(&path).map_err(fail)?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(fail)?;
         file.write_all(&out).and_then(|()| file.sync_all()).map_err(fail)?;
         fs::rename(&path, &self.path).map_err(fail)?;
         sync_directory(&self.path).map_err(fail)?;

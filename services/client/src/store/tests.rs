@@ -62,7 +62,9 @@ struct Said {
 
 fn said(store: &StoreFile) -> Said {
     Said {
-        documents: (0..DOCUMENTS).map(|document| store.load(&id(document)).unwrap()).collect(),
+        documents: (0..DOCUMENTS)
+            .map(|document| store.load(&id(document)).unwrap())
+            .collect(),
         pending: store.pending(),
     }
 }
@@ -71,9 +73,13 @@ fn said(store: &StoreFile) -> Said {
 fn a_store_that_is_opened_again_has_everything_and_knows_what_has_no_outcome() {
     let (_dir, path) = place();
     let mut store = open(&path);
-    store.append(vec![merged(0, 1), local(0, 2), local(1, 3), local(0, 4)]).unwrap();
+    store
+        .append(vec![merged(0, 1), local(0, 2), local(1, 3), local(0, 4)])
+        .unwrap();
     store.append(vec![acknowledged(0, 2), merged(0, 5)]).unwrap();
-    store.append(vec![record(1, What::Refused(ChangeHash([3; 32])))]).unwrap();
+    store
+        .append(vec![record(1, What::Refused(ChangeHash([3; 32])))])
+        .unwrap();
     store.sync().unwrap();
     let before = said(&store);
     drop(store);
@@ -83,7 +89,10 @@ fn a_store_that_is_opened_again_has_everything_and_knows_what_has_no_outcome() {
     assert_eq!((stored.chunks.len(), stored.cursor), (4, Some(Offset(5))));
     assert_eq!(before.documents[1].refused, [ChangeHash([3; 32])]);
     assert_eq!(before.documents[2], Stored::default());
-    assert_eq!(before.pending, [(id(0), vec![(ChangeHash([4; 32]), vec![4; 104].into())])]);
+    assert_eq!(
+        before.pending,
+        [(id(0), vec![(ChangeHash([4; 32]), vec![4; 104].into())])]
+    );
 }
 
 #[test]
@@ -182,8 +191,24 @@ fn what_a_crash_leaves_of_a_new_file_is_removed() {
 fn a_store_grows_with_what_is_in_it_and_not_with_what_was_done() {
     let (_dir, path) = place();
     let mut store = open(&path);
-    let large = |n: u64| record(0, What::Merged { cursor: Offset(n), bytes: vec![7; 64 << 10].into() });
-    let base = || record(0, What::Base { cursor: Some(Offset(9)), bytes: vec![8; 1 << 10].into() });
+    let large = |n: u64| {
+        record(
+            0,
+            What::Merged {
+                cursor: Offset(n),
+                bytes: vec![7; 64 << 10].into(),
+            },
+        )
+    };
+    let base = || {
+        record(
+            0,
+            What::Base {
+                cursor: Some(Offset(9)),
+                bytes: vec![8; 1 << 10].into(),
+            },
+        )
+    };
     let mut compactions = 0;
     for n in 0..200 {
         store.append(vec![large(n)]).unwrap();
@@ -221,7 +246,10 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
             let (cursor, bytes) = (Some(Offset(1)), vec![document; 50].into());
             record(document, What::Base { cursor, bytes })
         };
-        let bases = (0..).zip(based).filter(|(_, based)| *based).map(|(document, _)| base(document));
+        let bases = (0..)
+            .zip(based)
+            .filter(|(_, based)| *based)
+            .map(|(document, _)| base(document));
         let others = (1..).zip(others).map(|(number, (document, kind, n))| match kind {
             0 | 1 => merged(document, n),
             2..=4 => local(document, number),

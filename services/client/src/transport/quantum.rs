@@ -69,7 +69,9 @@ impl Transport for Quantum {
 
 /// Whichever of the name's addresses answers first: over UDP, one where nobody is gives no sign.
 async fn connect(address: &Address, options: &ClientOptions) -> Result<Arc<dyn Connection>, Parting> {
-    let remotes = lookup_host((address.host.as_str(), address.port)).await.map_err(broken)?;
+    let remotes = lookup_host((address.host.as_str(), address.port))
+        .await
+        .map_err(broken)?;
     let attempts: Vec<_> = (0..ADDRESSES as u32)
         .zip(remotes)
         .map(|(number, remote)| {
@@ -85,11 +87,7 @@ async fn connect(address: &Address, options: &ClientOptions) -> Result<Arc<dyn C
     select_ok(attempts).await.map(|(connection, _)| connection)
 }
 
-async fn connect_to(
-    remote: SocketAddr,
-    name: &str,
-    options: &ClientOptions,
-) -> Result<Arc<dyn Connection>, Parting> {
+async fn connect_to(remote: SocketAddr, name: &str, options: &ClientOptions) -> Result<Arc<dyn Connection>, Parting> {
     let any: SocketAddr = match remote {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -105,7 +103,11 @@ async fn connect_to(
 fn parting(error: &ConnectionError) -> Parting {
     match error {
         ConnectionError::ClosedByPeer(closed) => Parting {
-            code: closed.code.0.checked_sub(quantum::CloseCode::application(0).0).and_then(|code| code.try_into().ok()),
+            code: closed
+                .code
+                .0
+                .checked_sub(quantum::CloseCode::application(0).0)
+                .and_then(|code| code.try_into().ok()),
             reason: closed.reason.to_string(),
         },
         error => broken(error),

@@ -92,7 +92,10 @@ fn either(failed: Parting, last: Dialed, favourite: bool) -> Result<(bool, Arc<d
         // What a server said counts more than that another one was not reached.
         Err(last) if last.code.is_some() || failed.code.is_none() => {
             let reason = format!("{}; {}", failed.reason, last.reason);
-            Err(Parting { code: last.code, ..broken(reason) })
+            Err(Parting {
+                code: last.code,
+                ..broken(reason)
+            })
         }
         Err(_) => Err(failed),
     }
@@ -115,7 +118,11 @@ mod tests {
             let Self(carrier, ms, works) = *self;
             Box::pin(async move {
                 sleep(Duration::from_millis(ms)).await;
-                if works { Ok(Arc::new(Dummy(carrier, 0, true)) as Arc<dyn Connection>) } else { Err(broken("blocked")) }
+                if works {
+                    Ok(Arc::new(Dummy(carrier, 0, true)) as Arc<dyn Connection>)
+                } else {
+                    Err(broken("blocked"))
+                }
             })
         }
     }

@@ -76,7 +76,9 @@ impl Transport for WebSocket {
 }
 
 async fn connect(address: &Address, tls: Option<Arc<ClientConfig>>) -> Result<Socket, Parting> {
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(broken)?;
+    let stream = TcpStream::connect((address.host.as_str(), address.port))
+        .await
+        .map_err(broken)?;
     stream.set_nodelay(true).map_err(broken)?;
     let stream: Box<dyn Io> = match tls {
         None => Box::new(stream),
@@ -88,7 +90,11 @@ async fn connect(address: &Address, tls: Option<Arc<ClientConfig>>) -> Result<So
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES))
         .max_frame_size(Some(MESSAGE_BYTES));
-    let scheme = if address.scheme == Scheme::SecureWebSocket { "wss" } else { "ws" };
+    let scheme = if address.scheme == Scheme::SecureWebSocket {
+        "wss"
+    } else {
+        "ws"
+    };
     let url = format!("{scheme}://{}{PATH}", address.authority());
     let upgraded = client_async_with_config(url, stream, Some(config)).await;
     upgraded.map(|(socket, _)| socket).map_err(|error| parting(&error))

@@ -87,7 +87,11 @@ impl Server {
         if submit.changes.iter().any(|bytes| self.poison.contains(&hash(bytes))) {
             return reject(Code::Invalid, None);
         }
-        let offsets = submit.changes.iter().map(|bytes| self.store(&submit.document, bytes)).collect();
+        let offsets = submit
+            .changes
+            .iter()
+            .map(|bytes| self.store(&submit.document, bytes))
+            .collect();
         if mood == Mood::Unknown {
             return reject(Code::OutcomeUnknown, Some(1_000));
         }
@@ -99,7 +103,11 @@ impl Server {
     }
 
     fn subscribe(&self, served: &mut Served, subscribe: Subscribe) -> Option<wire::ServerFrame> {
-        let Subscribe { request, document, start } = subscribe;
+        let Subscribe {
+            request,
+            document,
+            start,
+        } = subscribe;
         let all = self.log.len();
         let id = Bytes::copy_from_slice(document.as_bytes());
         if let Start::After(offset) = start {
@@ -120,7 +128,11 @@ impl Server {
             Start::AfterHeads(heads) => {
                 let heads: Vec<_> = heads.iter().map(|hash| automerge::ChangeHash(hash.0)).collect();
                 // Changes that wait for others are in the whole alone.
-                if state.get_missing_deps(&[]).is_empty() { state.save_after(&heads) } else { state.save() }
+                if state.get_missing_deps(&[]).is_empty() {
+                    state.save_after(&heads)
+                } else {
+                    state.save()
+                }
             }
             _ => state.save(),
         };
@@ -136,7 +148,12 @@ impl Server {
     fn news(&self, served: &mut Served) -> Vec<wire::ServerFrame> {
         let mut frames = Vec::new();
         for (document, sent) in &mut served.subscriptions {
-            let entries = self.log.iter().enumerate().skip(*sent).filter(|(_, (owner, _))| owner == document);
+            let entries = self
+                .log
+                .iter()
+                .enumerate()
+                .skip(*sent)
+                .filter(|(_, (owner, _))| owner == document);
             let entries: Vec<_> = entries
                 .map(|(at, (_, payload))| wire::Entry {
                     offset: at as u64 + 1,
@@ -222,7 +239,9 @@ impl Client {
     }
 
     pub(super) fn open(&mut self, now: Instant, id: &DocumentId) {
-        self.replicas.entry(id.clone()).or_insert_with(|| Replica::new(Automerge::new()));
+        self.replicas
+            .entry(id.clone())
+            .or_insert_with(|| Replica::new(Automerge::new()));
         let (document, cursor) = (id.clone(), self.cursors.get(id).copied());
         self.tell(now, Input::Open { document, cursor });
     }
@@ -271,8 +290,16 @@ impl Client {
             match event {
                 Event::Dial => self.dialing = true,
                 Event::HangUp(_) => self.cut(),
-                Event::Settled { document, hash, outcome } => self.outcomes.push((document, hash, outcome)),
-                Event::Revert { document, hashes, generation } => {
+                Event::Settled {
+                    document,
+                    hash,
+                    outcome,
+                } => self.outcomes.push((document, hash, outcome)),
+                Event::Revert {
+                    document,
+                    hashes,
+                    generation,
+                } => {
                     if let Some(replica) = self.replicas.get_mut(&document) {
                         replica.revert(&hashes, generation);
                     }
@@ -287,8 +314,16 @@ impl Client {
                     assert!(before.is_none_or(|before| before < last), "in order");
                     self.replicas.get_mut(&document).unwrap().apply(&entries);
                 }
-                Event::Merge { document, offset, bytes, heads } => {
-                    self.applied.entry(document.clone()).or_default().retain(|applied| *applied <= offset.0);
+                Event::Merge {
+                    document,
+                    offset,
+                    bytes,
+                    heads,
+                } => {
+                    self.applied
+                        .entry(document.clone())
+                        .or_default()
+                        .retain(|applied| *applied <= offset.0);
                     self.cursors.insert(document.clone(), offset);
                     let replica = self.replicas.get_mut(&document).unwrap();
                     let changes = replica.merge(&bytes, &heads).unwrap();
@@ -334,7 +369,10 @@ impl Client {
             return;
         };
         let greeted = std::mem::replace(&mut self.served.greeted, true);
-        assert!(greeted || matches!(frame, ClientFrame::Hello(_)), "{frame:?} before a hello");
+        assert!(
+            greeted || matches!(frame, ClientFrame::Hello(_)),
+            "{frame:?} before a hello"
+        );
         let answer = match frame {
             ClientFrame::Hello(_) => Some(wire::ServerFrame::from(wire::Welcome {
                 session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.number as u128).as_bytes()),
@@ -353,10 +391,15 @@ impl Client {
                 None
             }
             ClientFrame::Presence(presence) => {
-                server.present.insert((self.number, presence.document.clone()), presence);
+                server
+                    .present
+                    .insert((self.number, presence.document.clone()), presence);
                 None
             }
-            ClientFrame::Ping(nonce) => Some(wire::ServerFrame::from(wire::Pong { nonce, server_time_ms: 0 })),
+            ClientFrame::Ping(nonce) => Some(wire::ServerFrame::from(wire::Pong {
+                nonce,
+                server_time_ms: 0,
+            })),
             ClientFrame::Fetch(_) => panic!("nobody fetches"),
         };
         self.to_client.extend(answer.iter().map(encode));

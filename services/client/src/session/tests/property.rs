@@ -19,7 +19,10 @@ const DOCUMENTS: usize = 2;
 #[derive(Debug, Clone)]
 enum Step {
     /// An edit, which the server will never take or may.
-    Edit { document: usize, poison: bool },
+    Edit {
+        document: usize,
+        poison: bool,
+    },
     /// The session hears of an edit.
     HandOver,
     Connect,
@@ -114,7 +117,9 @@ impl World {
             }
             Step::Pass(ms) => {
                 self.now += Duration::from_millis(ms);
-                self.clients.iter_mut().for_each(|client| client.tell(self.now, Input::Tick));
+                self.clients
+                    .iter_mut()
+                    .for_each(|client| client.tell(self.now, Input::Tick));
             }
         }
         self.clients.iter_mut().for_each(|client| client.send(self.now));

@@ -150,7 +150,10 @@ fn attempts_get_rarer_and_a_good_connection_starts_afresh() {
         delays.push((next - now).as_secs_f64());
         now = next;
     }
-    assert!((0.125..=0.25).contains(&delays[0]) && (15.0..=30.0).contains(&delays[11]), "{delays:?}");
+    assert!(
+        (0.125..=0.25).contains(&delays[0]) && (15.0..=30.0).contains(&delays[11]),
+        "{delays:?}"
+    );
     exchange(now, &mut client, &mut Server::default());
     now += 10 * SECOND;
     client.disconnect(now, None);
@@ -241,7 +244,14 @@ fn a_server_that_does_not_welcome_or_answer_is_given_up() {
     client.send(now);
     for second in (10..70).step_by(10) {
         let nonce = 0;
-        say(now + second * SECOND, &mut client, wire::Pong { nonce, server_time_ms: 0 });
+        say(
+            now + second * SECOND,
+            &mut client,
+            wire::Pong {
+                nonce,
+                server_time_ms: 0,
+            },
+        );
     }
     assert!(!client.connected, "pongs are not enough");
 }
@@ -277,7 +287,13 @@ fn presence_is_repeated_withdrawn_and_said_again_after_a_reconnect() {
     let mut client = online(now, &mut server);
     let mine = Some((Bytes::from_static(b"here"), 20 * SECOND));
     let document = id();
-    client.tell(now, Input::Presence { document: document.clone(), mine });
+    client.tell(
+        now,
+        Input::Presence {
+            document: document.clone(),
+            mine,
+        },
+    );
     exchange(now, &mut client, &mut server);
     let seen = |server: &mut Server| server.present.remove(&(1, id())).map(|presence| presence.ttl_ms);
     assert_eq!(seen(&mut server), Some(20_000));
