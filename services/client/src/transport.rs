@@ -12,6 +12,8 @@
 
 mod quantum;
 mod race;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod websocket;
 
@@ -93,29 +95,5 @@ fn broken(reason: impl std::fmt::Display) -> Parting {
     Parting {
         code: None,
         reason: reason.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_fallback_is_a_websocket() {
-        let address = "quantum://localhost".parse().unwrap();
-        let with = |fallback: &str| {
-            let options = Options {
-                trust: crate::Trust::Fingerprints(vec![crate::Fingerprint::of(b"any")]),
-                fallback: Fallback::At(fallback.to_owned()),
-                ..Options::default()
-            };
-            new(&address, &options).err()
-        };
-        assert!(with("ws://localhost").is_none());
-        assert!(matches!(
-            with("quantum://localhost"),
-            Some(ConnectError::Option { field: "fallback", .. })
-        ));
-        assert!(matches!(with("nonsense"), Some(ConnectError::Address(_))));
     }
 }

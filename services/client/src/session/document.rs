@@ -11,6 +11,7 @@ use std::{
 
 use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset, SessionId},
+    limits,
     native::{Presence, RequestId, Start, wire},
 };
 use bytes::Bytes;
@@ -135,7 +136,11 @@ impl Document {
                 Some(cursor) => Some(Start::After(cursor)),
             },
             Follow::DueAfter(heads) if heads.is_empty() => Some(Start::Snapshot),
-            Follow::DueAfter(heads) => Some(Start::AfterHeads(std::mem::take(heads))),
+            Follow::DueAfter(heads) => {
+                // With fewer the server sends more.
+                heads.truncate(limits::SYNC_HASHES);
+                Some(Start::AfterHeads(std::mem::take(heads)))
+            }
             _ => None,
         }
     }

@@ -61,20 +61,7 @@ impl StoreFile {
     pub(super) fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let _ = fs::remove_file(beside(path, "new"));
-        let open = || {
-            let mut options = OpenOptions::new();
-            let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-            let length = file.metadata()?.len();
-            if length < MAGIC.len() as u64 {
-                // Nothing was ever in it: a crash while it was made.
-                file.set_len(0)?;
-                file.write_all(MAGIC)?;
-                file.sync_all()?;
-                sync_directory(path)?;
-            }
-            Ok((file, length.max(MAGIC.len() as u64)))
-        };
-        let (file, length) = open().map_err(|source| io_error(path, source))?;
+        let (file, length) = open_or_make(path).map_err(|source| io_error(path, source))?;
         let mut store = Self {
             path: path.to_owned(),
             file,
@@ -95,7 +82,9 @@ impl StoreFile {
         let mut reader = io::BufReader::new(self.file.try_clone().map_err(fail)?);
         reader.seek(SeekFrom::Start(0)).map_err(fail)?;
         let mut magic = [0; MAGIC.len()];
-        reader.read_exact(&mut magic).map_err(fail)?;
+        if self.length >= MAGIC.len() as u64 {
+            reader.read_exact(&mut magic).map_err(fail)?;
+        }
         if magic != *MAGIC {
             return Err(StoreError::Foreign { path });
         }
@@ -360,6 +349,24 @@ impl Known {
         });
         settled.collect()
     }
+}
+
+/// The file and its length. What a crash has left of an attempt to make it is made anew.
+fn open_or_make(path: &Path) -> io::Result<(File, u64)> {
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut begun = Vec::new();
+    (&mut file).take(MAGIC.len() as u64).read_to_end(&mut begun)?;
+    let is_whole = begun.len() == MAGIC.len();
+    if !is_whole && (MAGIC.starts_with(&begun) || begun.iter().all(|byte| *byte == 0)) {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(MAGIC)?;
+        file.sync_all()?;
+        sync_directory(path)?;
+    }
+    let length = file.metadata()?.len();
+    Ok((file, length))
 }
 
 /// The next record's content; `buffer` has the whole record then.

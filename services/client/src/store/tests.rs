@@ -172,9 +172,17 @@ fn one_client_at_a_time_and_no_other_files() {
     drop(store);
     drop(open(&path));
     let other = dir.path().join("other");
-    fs::write(&other, "a text that is no store").unwrap();
-    assert!(matches!(StoreFile::open(&other, true), Err(StoreError::Foreign { .. })));
-    assert_eq!(fs::read(&other).unwrap(), b"a text that is no store");
+    for text in ["a text that is no store", "short", "AFCLIENT\x02\0\0\0"] {
+        fs::write(&other, text).unwrap();
+        let opened = StoreFile::open(&other, true);
+        assert!(matches!(opened, Err(StoreError::Foreign { .. })), "{text:?}");
+        assert_eq!(fs::read(&other).unwrap(), text.as_bytes());
+    }
+    for begun in [&b""[..], b"AFCL", b"\0\0\0\0\0\0"] {
+        fs::write(&other, begun).unwrap();
+        drop(open(&other));
+        assert_eq!(fs::read(&other).unwrap(), MAGIC);
+    }
 }
 
 #[test]
