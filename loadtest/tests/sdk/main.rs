@@ -3,6 +3,7 @@
 //! Needs `AETHERFLOW_BIN`.
 #![allow(clippy::unwrap_used)]
 
+mod setup;
 mod tap;
 
 use std::{
@@ -14,103 +15,24 @@ use std::{
 };
 
 use aetherflow_client::{
-    Backoff, Carrier, ChangeHash, Client, Document, DocumentId, Fallback, Fingerprint, Link, Options, Receipt,
-    RejectCode, Retry, Status, SubmitError, Trust,
-    automerge::{Automerge, AutomergeError, ROOT, ReadDoc, transaction::Transactable},
+    Carrier, Client, Document, Fallback, Link, Options, RejectCode, Retry, Status, SubmitError, Timeouts, Trust,
+    automerge::{AutomergeError, ROOT, transaction::Transactable},
 };
 use aetherflow_loadtest::server::{Server, ServerOptions};
 use aetherflow_schema::{id::Offset, native::Start};
 use quantum::Identity;
 use tokio::{
     net::UdpSocket,
-    sync::watch,
     time::{sleep, timeout},
 };
-use uuid::Uuid;
 
-use self::tap::Tap;
-
-const WITHIN: Duration = Duration::from_secs(30);
-
-async fn start(dir: &tempfile::TempDir) -> Server {
-    Server::start(ServerOptions::new(dir.path()).unwrap()).await.unwrap()
-}
-
-fn document() -> DocumentId {
-    DocumentId::from_uuid(Uuid::new_v4())
-}
-
-fn fingerprint(server: &Server) -> Fingerprint {
-    let folder = server.options().data_dir.join("quantum");
-    let identity = Identity::from_pem_files(&folder.join("certificate.pem"), &folder.join("key.pem"));
-    identity.unwrap().fingerprint()
-}
-
-/// Comes back quickly.
-fn impatient() -> Options {
-    Options {
-        backoff: Backoff {
-            first: Duration::from_millis(20),
-            max: Duration::from_millis(500),
-        },
-        ..Options::default()
-    }
-}
-
-async fn over_quantum(server: &Server, options: Options) -> Client {
-    let options = Options {
-        trust: Trust::Fingerprints(vec![fingerprint(server)]),
-        fallback: Fallback::None,
-        ..options
-    };
-    Client::connect(&format!("quantum://{}", server.address()), options)
-        .await
-        .unwrap()
-}
-
-async fn over_websocket(server: &Server, options: Options) -> Client {
-    Client::connect(&format!("ws://{}", server.address()), options)
-        .await
-        .unwrap()
-}
-
-/// Waits for something that is watched.
-async fn until<T: Clone>(mut watched: watch::Receiver<T>, what: &str, is_so: impl FnMut(&T) -> bool) -> T {
-    let waited = timeout(WITHIN, watched.wait_for(is_so)).await;
-    waited
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-        .unwrap()
-        .clone()
-}
-
-async fn online(client: &Client) -> Carrier {
-    match until(client.status(), "online", |status| status.link.is_online())
-        .await
-        .link
-    {
-        Link::Online { carrier, .. } => carrier,
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn has(document: &Document, what: &str, is_so: impl Fn(&Automerge) -> bool) {
-    until(document.changed(), what, |_| document.with(&is_so)).await;
-}
-
-/// One edit, by a key that nobody else has.
-async fn put(document: &Document, key: impl Into<String>) -> Receipt<()> {
-    let key = key.into();
-    document.change(|tx| tx.put(ROOT, key, 1)).await.unwrap()
-}
-
-fn keys(document: &Automerge) -> BTreeSet<String> {
-    document.keys(ROOT).collect()
-}
-
-fn is_stored(document: &Automerge, hash: &ChangeHash) -> bool {
-    let hash = aetherflow_client::automerge::ChangeHash(hash.0);
-    document.get_change_meta_by_hash(&hash).is_some()
-}
+use self::{
+    setup::{
+        WITHIN, document, fingerprint, has, impatient, is_stored, keys, online, over_quantum, over_websocket, put,
+        start, until,
+    },
+    tap::Tap,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_on_quantum_and_one_on_websocket_get_receipts_and_become_equal() {
@@ -200,6 +122,7 @@ async fn offline_edits_survive_the_death_of_the_client_and_are_delivered_once() 
     let reopened = client.open(&id).await.unwrap();
     reopened.loaded(WITHIN).await.unwrap();
     assert_eq!(reopened.with(keys), expected);
+    assert_eq!(client.status().borrow().unsettled, 100);
     drop((reopened, client));
 
     let server = start(&dir).await;
@@ -214,17 +137,16 @@ async fn offline_edits_survive_the_death_of_the_client_and_are_delivered_once() 
     })
     .await;
     client.close(WITHIN).await.unwrap();
-    let entries = server.verify().await.unwrap().1;
+    // The next client has nothing to send.
+    let client = over_nothing(&store).await;
+    client.open(&id).await.unwrap();
+    assert_eq!(client.status().borrow().unsettled, 0);
+    client.close(WITHIN).await.unwrap();
     let client = over_quantum(&server, options()).await;
     let document = client.open(&id).await.unwrap();
-    online(&client).await;
     timeout(WITHIN, put(&document, "online").await).await.unwrap().unwrap();
     client.close(WITHIN).await.unwrap();
-    assert_eq!(
-        server.verify().await.unwrap().1,
-        entries + 1,
-        "nothing is sent a second time"
-    );
+    assert_eq!(server.verify().await.unwrap(), (Vec::new(), 101));
     let fresh = over_websocket(&server, impatient()).await;
     let document = fresh.open(&id).await.unwrap();
     document.loaded(WITHIN).await.unwrap();
@@ -345,9 +267,9 @@ async fn where_udp_does_not_get_through_websocket_does() {
     // Where it does get through, the same options lead to Quantum.
     let address = format!("quantum://{}", server.address());
     let patient = Options {
-        timeouts: aetherflow_client::Timeouts {
+        timeouts: Timeouts {
             head_start: WITHIN,
-            ..aetherflow_client::Timeouts::default()
+            ..Timeouts::default()
         },
         ..options()
     };
