@@ -21,7 +21,9 @@ use aetherflow_schema::{
 };
 use automerge::{AutoCommit, Change, ROOT, transaction::Transactable};
 use bytes::Bytes;
-use quantum::{ChannelId, ClientOptions as QuantumOptions, Connection, Endpoint, Identity, SendOptions, Trust};
+use quantum::{
+    ChannelId, ClientOptions as QuantumOptions, Connection, ConnectionError, Endpoint, Identity, SendOptions, Trust,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -133,5 +135,18 @@ async fn a_client_over_quantum_and_one_over_websocket_edit_one_document() {
         }
     }
     connection.finish().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_told_that_the_server_was_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(ServerOptions::new(dir.path()).unwrap()).await.unwrap();
+    let connection = connect(&server, "over quantum").await;
+    let server = Server::start(server.kill().await.unwrap()).await.unwrap();
+    // The new process has the secret of the old one, so that its reset is believed; otherwise this would time out.
+    say(&connection, None, ClientFrame::Ping(1)).await;
+    let end = timeout(2 * WITHIN, connection.closed()).await.unwrap();
+    assert_eq!(end, ConnectionError::Reset);
     server.stop().await.unwrap();
 }

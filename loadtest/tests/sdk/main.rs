@@ -241,6 +241,48 @@ async fn a_server_killed_in_mid_editing_loses_nothing_acknowledged_and_clients_r
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_documents_and_many_of_them_go_over_quantum() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir).await;
+    let (one, two) = (
+        over_quantum(&server, impatient()).await,
+        over_quantum(&server, impatient()).await,
+    );
+    let large = one.create().await.unwrap();
+    let mut receipts = Vec::new();
+    for n in 0..5 {
+        // Noise, since changes are compressed.
+        let noise: Vec<u8> = (0..2_000_000).map(|_| rand::random()).collect();
+        receipts.push(
+            large
+                .change(|tx| tx.put(ROOT, format!("part {n}"), noise))
+                .await
+                .unwrap(),
+        );
+    }
+    let mut small = Vec::new();
+    for n in 0..100 {
+        let document = one.create().await.unwrap();
+        for key in 0..20 {
+            receipts.push(put(&document, format!("{n} {key}")).await);
+        }
+        small.push(document);
+    }
+    for receipt in receipts {
+        timeout(WITHIN, receipt).await.unwrap().unwrap();
+    }
+    for document in small.iter().chain([&large]) {
+        let other = two.open(document.id()).await.unwrap();
+        has(&other, "all of it is there", |content| {
+            keys(content) == document.with(keys)
+        })
+        .await;
+        assert_eq!(other.heads(), document.heads());
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_udp_does_not_get_through_websocket_does() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(&dir).await;
