@@ -5,6 +5,7 @@
 //! Invariants: what was changed or heard is in the store in the order in which it happened; one frame at a time is on its
 //! way to the transport, so that nothing queues up behind a slow one; every receipt is told, or dropped with the client.
 
+mod command;
 mod events;
 mod wire;
 
@@ -15,23 +16,21 @@ use std::{
 };
 
 use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
-use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::sleep_until,
 };
 
+pub(crate) use self::command::{Command, Edit, Waiter};
 use self::wire::{Happened, Wire};
 use crate::{
     document::{Common, Document, DocumentState, Shared},
     error::{CloseError, OpenError, SubmitError},
-    gate::Ticket,
     lock,
     options::Timeouts,
-    receipt::Committed,
     replica::Replica,
-    session::{Input, NewChange, Session, Tuning},
+    session::{Input, Session, Tuning},
     status::{Link, Status},
     store::{Kept, Leftover, Record, Store, Stored, What},
     transport::Transport,
@@ -39,45 +38,6 @@ use crate::{
 
 /// How long saying goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Who waits for the outcome of an edit.
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    pub(crate) outcome: oneshot::Sender<Result<Committed, SubmitError>>,
-    pub(crate) _ticket: Ticket,
-}
-
-/// The application has changed a document.
-#[derive(Debug)]
-pub(crate) struct Edit {
-    pub(crate) document: DocumentId,
-    pub(crate) generation: u64,
-    pub(crate) change: NewChange,
-    pub(crate) waiter: Waiter,
-    pub(crate) kept: Option<Kept>,
-}
-
-/// What the application wants.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Open {
-        document: DocumentId,
-        common: Arc<Common>,
-        reply: oneshot::Sender<Result<Document, OpenError>>,
-    },
-    Close(DocumentId),
-    Edit(Edit),
-    Presence {
-        document: DocumentId,
-        mine: Option<(Bytes, Duration)>,
-    },
-    Token(String),
-    Reconnect,
-    Shutdown {
-        deadline: Instant,
-        reply: oneshot::Sender<Result<(), CloseError>>,
-    },
-}
 
 /// A document that somebody has a handle of.
 struct Opened {

@@ -7,6 +7,7 @@
 //! On failure the store stops writing and says so: edits go on to the server, and [`Receipt::kept`](crate::Receipt::kept)
 //! fails.
 
+mod disk;
 mod file;
 mod record;
 #[cfg(test)]

@@ -24,6 +24,9 @@ use super::{
 /// Others on one document that are remembered.
 const OTHERS: usize = 4096;
 
+/// How long the server may take to tell who is present.
+const DOUBT: Duration = Duration::from_secs(5);
+
 /// How far a document is followed on this connection.
 #[derive(Debug, Default, PartialEq)]
 pub(super) enum Follow {
@@ -220,6 +223,14 @@ impl Document {
             }
             Left => self.others.remove(&session).map(|_| None),
             Joined | Updated | Unspecified => None,
+        }
+    }
+
+    /// A new subscription begins, which tells of everybody who is present: who is not among them has left unheard.
+    pub(super) fn doubt_others(&mut self, now: Instant) {
+        for other in self.others.values_mut() {
+            let until = now + DOUBT;
+            other.expires = Some(other.expires.map_or(until, |expires| expires.min(until)));
         }
     }
 

@@ -53,6 +53,7 @@ impl Session {
         }
         let request = RequestId(self.next_request);
         self.next_request += 1;
+        document.doubt_others(now);
         document.follow = match start {
             Start::After(_) => Follow::On(request),
             Start::Snapshot | Start::AfterHeads(_) => Follow::AwaitingSnapshot(request),

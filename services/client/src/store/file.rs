@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -15,7 +15,10 @@ use std::{
 use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
 use bytes::Bytes;
 
-use super::record::{self, HEADER, MAGIC, Malformed, RECORD, Record, What};
+use super::{
+    disk::{beside, io_error, lock, open_or_make, sync_directory},
+    record::{self, HEADER, MAGIC, Malformed, RECORD, Record, What},
+};
 use crate::error::StoreError;
 
 /// A file shorter than this is not written anew.
@@ -351,24 +354,6 @@ impl Known {
     }
 }
 
-/// The file and its length. What a crash has left of an attempt to make it is made anew.
-fn open_or_make(path: &Path) -> io::Result<(File, u64)> {
-    let mut options = OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut begun = Vec::new();
-    (&mut file).take(MAGIC.len() as u64).read_to_end(&mut begun)?;
-    let is_whole = begun.len() == MAGIC.len();
-    if !is_whole && (MAGIC.starts_with(&begun) || begun.iter().all(|byte| *byte == 0)) {
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(MAGIC)?;
-        file.sync_all()?;
-        sync_directory(path)?;
-    }
-    let length = file.metadata()?.len();
-    Ok((file, length))
-}
-
 /// The next record's content; `buffer` has the whole record then.
 fn read_record<'a>(
     reader: &mut impl Read,
@@ -394,40 +379,4 @@ fn read_record<'a>(
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
-}
-
-/// One client at a time. The lock is on a file of its own, since the store itself is replaced now and then.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let lock = beside(path, "lock");
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(&lock);
-    let file = file.map_err(|source| io_error(&lock, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io_error(&lock, source)),
-    }
-}
-
-fn beside(path: &Path, extension: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    name.into()
-}
-
-/// So that the file itself is found after a crash. Elsewhere than on Unix directories cannot be synced.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn io_error(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io {
-        path: path.to_owned(),
-        source,
-    }
 }

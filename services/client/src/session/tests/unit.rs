@@ -343,6 +343,35 @@ fn others_are_forgotten_when_nothing_is_heard_of_them() {
 }
 
 #[test]
+fn who_has_left_while_one_was_away_is_forgotten_soon_after_coming_back() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    let joined = |session| wire::PresenceEvent {
+        document: Bytes::copy_from_slice(id().as_bytes()),
+        session_id: vec![session; 16].into(),
+        change: wire::PresenceChange::Joined.into(),
+        ttl_ms: 3_600_000,
+        ..wire::PresenceEvent::default()
+    };
+    say(now, &mut client, joined(8));
+    say(now, &mut client, joined(9));
+    client.disconnect(now, None);
+    let back = redialed(&mut client, now);
+    exchange(back, &mut client, &mut server);
+    say(back, &mut client, joined(9));
+    let mut left = Vec::new();
+    client.session.handle(back + 5 * SECOND, Input::Tick);
+    while let Some(event) = client.session.poll_event() {
+        if let Event::Presence { session, present, .. } = event {
+            assert_eq!(present, None);
+            left.push(session.0.into_bytes()[0]);
+        }
+    }
+    assert_eq!(left, [8]);
+}
+
+#[test]
 fn nonsense_from_the_server_ends_the_connection_and_no_more() {
     let now = Instant::now();
     let mut client = online(now, &mut Server::default());
