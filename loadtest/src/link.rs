@@ -49,23 +49,12 @@ impl Link {
     /// # Errors
     /// When there is no connection, or no fingerprint is known.
     pub async fn quantum(endpoint: &wire::Endpoint) -> Result<Self, WireError> {
-        let unknown = || WireError::Quantum("the fingerprint of the server is not known".to_owned());
-        let trust = Trust::Pinned(vec![endpoint.fingerprint.ok_or_else(unknown)?]);
         let transport = TransportConfig {
             idle_timeout: SILENCE,
             keep_alive: Some(SILENCE / 6),
             ..TransportConfig::default()
         };
-        let options = ClientOptions::new(&trust, [PROTOCOL])
-            .map_err(|error| WireError::Quantum(error.to_string()))?
-            .with_transport(transport);
-        let from = endpoint.from.unwrap_or_else(|| [127, 0, 0, 1].into());
-        let socket = Endpoint::client((from, 0).into()).map_err(|error| WireError::Quantum(error.to_string()))?;
-        let connecting = async {
-            let connected = socket.connect(&options, endpoint.server, "localhost").await;
-            connected.map_err(|error| WireError::Quantum(error.to_string()))
-        };
-        Ok(Self::Quantum(wire::in_time(connecting).await?))
+        Ok(Self::Quantum(dial_quantum(endpoint, transport).await?))
     }
 
     pub(crate) fn split(self) -> (Sender, Receiver) {
@@ -99,6 +88,25 @@ impl Link {
             Self::Quantum(connection) => receive(connection).await,
         }
     }
+}
+
+/// Connects over Quantum; the server is known by its fingerprint.
+///
+/// # Errors
+/// When there is no connection, or no fingerprint is known.
+pub async fn dial_quantum(endpoint: &wire::Endpoint, transport: TransportConfig) -> Result<Connection, WireError> {
+    let unknown = || WireError::Quantum("the fingerprint of the server is not known".to_owned());
+    let trust = Trust::Pinned(vec![endpoint.fingerprint.ok_or_else(unknown)?]);
+    let options = ClientOptions::new(&trust, [PROTOCOL])
+        .map_err(|error| WireError::Quantum(error.to_string()))?
+        .with_transport(transport);
+    let from = endpoint.from.unwrap_or_else(|| [127, 0, 0, 1].into());
+    let socket = Endpoint::client((from, 0).into()).map_err(|error| WireError::Quantum(error.to_string()))?;
+    let connecting = async {
+        let connected = socket.connect(&options, endpoint.server, "localhost").await;
+        connected.map_err(|error| WireError::Quantum(error.to_string()))
+    };
+    wire::in_time(connecting).await
 }
 
 impl Sender {

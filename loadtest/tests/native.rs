@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use aetherflow_loadtest::{
     client::{Client, ClientOptions, Dialect},
     edits, http,
+    link::dial_quantum,
     native::{Connection, Transport},
     replica::Replica,
     server::{Server, ServerOptions},
@@ -23,6 +24,7 @@ use aetherflow_schema::{
 use automerge::{AutoCommit, Automerge, Change, ROOT, ReadDoc, transaction::Transactable};
 use bytes::Bytes;
 use hyper::Method;
+use quantum::{ChannelId, ConnectionError, SendOptions, TransportConfig};
 use rand::{SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
@@ -313,6 +315,27 @@ async fn a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code(t
     let ending = connection.hear().await.unwrap_err();
     assert!(matches!(ending, WireError::Closed { code: Some(1001), .. }), "{ending}");
     stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_on_quantum_is_told_that_the_server_was_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir).await;
+    let patient = TransportConfig {
+        idle_timeout: WITHIN,
+        ..TransportConfig::default()
+    };
+    let endpoint = server.endpoint().unwrap();
+    let connection = dial_quantum(&endpoint, patient).await.unwrap();
+    // The new process has the secret of the old one, so that its reset is believed.
+    let server = Server::start(server.kill().await.unwrap()).await.unwrap();
+    let ping = ClientFrame::Ping(1).encode();
+    connection
+        .send(ChannelId(0), SendOptions::interactive(), ping)
+        .await
+        .unwrap();
+    assert_eq!(connection.closed().await, ConnectionError::Reset);
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

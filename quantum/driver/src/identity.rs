@@ -1,11 +1,13 @@
 //! Who a server is: its certificates and key, from files or made on the spot.
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::Path,
+};
 
 use quantum_proto::tls::{Fingerprint, TlsError};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-
-use crate::kept;
 
 /// Why an identity or trusted certificates cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +31,6 @@ pub enum IdentityError {
     /// There is no certificate in it.
     #[error("{0} holds no certificate")]
     Empty(String),
-    /// It is not a secret that was kept.
-    #[error("{0} does not hold 32 bytes: remove it, and a new one is made")]
-    Secret(String),
     /// A certificate cannot be made.
     #[error("a certificate cannot be made: {0}")]
     Generate(#[from] rcgen::Error),
@@ -83,9 +82,9 @@ impl Identity {
             let names: Vec<String> = names.into_iter().map(Into::into).collect();
             let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
             let signed = rcgen::CertificateParams::new(names)?.self_signed(&pair)?;
-            kept::write(&key, pair.serialize_pem().as_bytes())?;
+            write_whole(&key, pair.serialize_pem().as_bytes())?;
             // Last, since its presence says that both are there.
-            kept::write(&certificate, signed.pem().as_bytes())?;
+            write_whole(&certificate, signed.pem().as_bytes())?;
         }
         Self::from_pem_files(&certificate, &key)
     }
@@ -142,7 +141,26 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
     fs::read(path).map_err(|source| io_error(path, source))
 }
 
-pub(crate) fn io_error(path: &Path, source: io::Error) -> IdentityError {
+/// Writes a file that only its owner may read, and the folder if need be: whole or not at all, whatever happens meanwhile.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
+    let draft = path.with_extension("draft");
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(|source| io_error(path, source))
+}
+
+fn io_error(path: &Path, source: io::Error) -> IdentityError {
     IdentityError::Io {
         file: path.display().to_string(),
         source,

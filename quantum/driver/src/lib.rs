@@ -40,7 +40,6 @@ mod connection;
 mod endpoint;
 mod hub;
 mod identity;
-mod kept;
 mod options;
 mod qlog;
 mod receive;
@@ -61,7 +60,6 @@ pub use self::{
     endpoint::{BindError, Endpoint, EndpointError},
     hub::Survey,
     identity::{Identity, IdentityError, certificates_from_pem_file},
-    kept::secret_kept_in,
     options::{ClientOptions, SendOptions, ServerOptions},
     qlog::QlogFolder,
 };

@@ -43,9 +43,13 @@ pub(crate) fn start(
     let names = ["localhost".to_owned(), address.ip().to_string()];
     let identity = Identity::kept_in(&folder, names).context("the identity for Quantum")?;
     let fingerprint = identity.fingerprint();
+    // Derived from the key, so that it is the same after a restart and nobody else's: clients that were connected before
+    // are told at once that their connections are gone, instead of waiting until they time out.
+    let key = std::fs::read(folder.join("key.pem")).context("the key for Quantum")?;
+    let secret = blake3::derive_key("aetherflow 2026 quantum: tokens and stateless resets", &key);
     let mut server = ServerOptions::new(identity, [PROTOCOL]);
+    server.secret = Some(secret);
     server.max_connections = options.connections;
-    server.secret = Some(quantum::secret_kept_in(&folder).context("the secret for Quantum")?);
     server.transport.max_message = lanes::MESSAGE_BYTES as u32;
     if let Some(folder) = &options.qlog {
         let opened = QlogFolder::open(folder).with_context(|| format!("quantum.qlog: {}", folder.display()));

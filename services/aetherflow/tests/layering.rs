@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["aetherflow-schema", "aetherflow-log-core", "aetherflow-oplog"],
     ),
     ("aetherflow-gateway", &["aetherflow-schema", "aetherflow-runtime"]),
+    ("aetherflow-client", &["aetherflow-schema", "quantum"]),
     ("aetherflow-console", &[]),
     (
         "aetherflow",
@@ -37,7 +38,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Packages that only some layers may touch: the log knows bytes, not automerge, and cores do no I/O.
 const RESERVED: &[(&str, &[&str])] = &[
-    ("automerge", &["aetherflow-statesync", "aetherflow-loadtest"]),
+    (
+        "automerge",
+        &["aetherflow-statesync", "aetherflow-client", "aetherflow-loadtest"],
+    ),
     ("rocksdb", &["aetherflow-log-store"]),
     ("axum", &["aetherflow-gateway"]),
     (
@@ -48,6 +52,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "aetherflow-runtime",
             "aetherflow-statesync",
             "aetherflow-gateway",
+            "aetherflow-client",
             "aetherflow",
             "aetherflow-loadtest",
         ],

@@ -1,7 +1,7 @@
 //! The document itself, in as much memory as its use needs.
 
 use aetherflow_schema::id::Offset;
-use automerge::{Automerge, Change, ChangeHash, sync, sync::SyncDoc};
+use automerge::{Automerge, Change, ChangeHash, ReadDoc, sync, sync::SyncDoc};
 use bytes::Bytes;
 
 use crate::{contained, intake::Received, recent::Recent};
@@ -97,6 +97,14 @@ impl Live {
 }
 
 impl Content {
+    /// Whether there are changes that wait for others: they are in no heads. A cold document has none.
+    pub(crate) fn has_waiting(&self) -> bool {
+        match self {
+            Self::Absent | Self::Cold(_) => false,
+            Self::Live(live) => !live.doc.get_missing_deps(&[]).is_empty(),
+        }
+    }
+
     pub(crate) fn heads(&self) -> Vec<ChangeHash> {
         match self {
             Self::Absent => Vec::new(),

@@ -264,6 +264,25 @@ async fn followers_start_from_nothing_an_offset_or_heads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_all_heads_still_gets_what_waits_for_others() {
+    let (statesync, _) = start(memory());
+    let id = document(1);
+    let mut author = Author::new();
+    submit(&statesync, &id, author.write(1)).await.unwrap();
+    let mut level = author.doc.clone();
+    let heads = level.get_heads().iter().map(|hash| ChangeHash(hash.0)).collect();
+    let mut rest = author.write(2);
+    let early = rest.pop().unwrap();
+    submit(&statesync, &id, vec![early]).await.unwrap();
+
+    let listener = Listener::follow(&statesync, &id, Start::AfterHeads(heads));
+    eventually("the snapshot", async || listener.snapshot().is_some()).await;
+    level.load_incremental(&listener.snapshot().unwrap().bytes).unwrap();
+    level.load_incremental(&rest[0]).unwrap();
+    assert_eq!(level.get_heads(), author.doc.get_heads());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_does_not_exist_can_be_followed_and_a_place_that_does_not_cannot() {
     let (statesync, _) = start(memory());
     let id = document(1);

@@ -90,7 +90,7 @@ impl Actor {
             None => Ok(self.whole()),
             Some(mut since) => {
                 since.sort_unstable();
-                if since == heads {
+                if since == heads && !self.content.has_waiting() {
                     Ok(Bytes::new())
                 } else {
                     self.changes_since(&since).await

@@ -1,0 +1,199 @@
+//! What goes into the session and what comes out of it.
+
+use std::time::{Duration, Instant};
+
+use aetherflow_schema::{
+    close::CloseCode,
+    id::{ChangeHash, DocumentId, Offset, SessionId},
+    native::{
+        ClientFrame,
+        wire::{self, RejectCode},
+    },
+};
+use bytes::Bytes;
+
+use crate::{error::Retry, receipt::Tier};
+
+/// A change that the server has to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewChange {
+    pub(crate) hash: ChangeHash,
+    /// What it depends on.
+    pub(crate) deps: Vec<ChangeHash>,
+    /// An automerge chunk.
+    pub(crate) bytes: Bytes,
+}
+
+/// How a connection ended, or an attempt to make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parting {
+    /// What the server said, if it said anything.
+    pub(crate) code: Option<u16>,
+    /// For people.
+    pub(crate) reason: String,
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// There is a connection, on which frames may have so many bytes.
+    Connected { frame_bytes: usize },
+    /// It is gone, or could not be made.
+    Disconnected(Parting),
+    /// The server sent a frame.
+    Frame(Bytes),
+    /// The application follows a document. `cursor`: everything up to there is in the replica.
+    Open {
+        document: DocumentId,
+        cursor: Option<Offset>,
+    },
+    /// It does no longer; what it changed is still submitted.
+    Close(DocumentId),
+    /// The application changed a document, of which the replica is in its nth generation: see [`Event::Revert`].
+    Edit {
+        document: DocumentId,
+        generation: u64,
+        change: NewChange,
+    },
+    /// Answers [`Event::AskHeads`].
+    Heads {
+        document: DocumentId,
+        heads: Vec<ChangeHash>,
+    },
+    /// The replica has changes that the server, by the heads of its snapshot, lacks; they may be pending already.
+    Lacking {
+        document: DocumentId,
+        changes: Vec<NewChange>,
+    },
+    /// What others shall see of this client, repeated as long as it is set; how long it holds without that.
+    Presence {
+        document: DocumentId,
+        mine: Option<(Bytes, Duration)>,
+    },
+    /// A fresh token.
+    Token(String),
+    /// Come back although the server meant otherwise, or at once although it is not time yet.
+    Reconnect,
+    /// Time has passed.
+    Tick,
+    /// Come to an end: no new connections, and a close as soon as it may be.
+    Finish,
+}
+
+/// Something is to be done, or known.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Event {
+    /// Make a connection; answered by [`Input::Connected`] or [`Input::Disconnected`], within a time.
+    Dial,
+    /// End the connection, or the attempt to make one. Not answered.
+    HangUp(CloseCode),
+    /// What became of a change: said once for each.
+    Settled {
+        document: DocumentId,
+        hash: ChangeHash,
+        outcome: Outcome,
+    },
+    /// Take these changes, and those that depend on them, out of the replica, which is of this generation from then on.
+    Revert {
+        document: DocumentId,
+        hashes: Vec<ChangeHash>,
+        generation: u64,
+    },
+    /// Take in these entries, each for the first time.
+    Apply {
+        document: DocumentId,
+        entries: Vec<wire::Entry>,
+    },
+    /// Merge this state.
+    Merge {
+        document: DocumentId,
+        offset: Offset,
+        bytes: Bytes,
+        heads: Vec<ChangeHash>,
+    },
+    /// What are the replica's heads?
+    AskHeads(DocumentId),
+    /// Who is present has changed.
+    Presence {
+        document: DocumentId,
+        session: SessionId,
+        present: Option<Seen>,
+    },
+    /// The server does not let the document be followed; `None` when it does again.
+    Following {
+        document: DocumentId,
+        refusal: Option<Refusal>,
+    },
+    /// The state of the connection changed.
+    Link(LinkStatus),
+}
+
+/// Somebody else on a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) principal: String,
+    pub(crate) state: Bytes,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is stored.
+    Committed { offset: Offset, tier: Tier },
+    /// It never will be.
+    Refused(Refusal),
+    /// It depends on one that never will be.
+    Dependent(ChangeHash),
+}
+
+/// A Reject after which there is no point in trying again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.as_str_name())]
+pub struct Refusal {
+    /// Why.
+    pub code: RejectCode,
+    /// Why, in words.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Whether asking again may help.
+    pub fn retry(&self) -> Retry {
+        match self.code {
+            RejectCode::Invalid | RejectCode::NotFound | RejectCode::Unspecified => Retry::Never,
+            RejectCode::Unauthenticated
+            | RejectCode::Forbidden
+            | RejectCode::TooLarge
+            | RejectCode::Quarantined
+            | RejectCode::NoSuchPlace
+            | RejectCode::TooManySubscriptions => Retry::AfterRefresh,
+            // Tried again by themselves; a server that forbids that means now.
+            RejectCode::RateLimited
+            | RejectCode::Overloaded
+            | RejectCode::ReadOnly
+            | RejectCode::OutcomeUnknown
+            | RejectCode::Unreadable
+            | RejectCode::Stopping => Retry::Same,
+        }
+    }
+}
+
+/// The state of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LinkStatus {
+    /// Waiting until the next attempt.
+    Waiting { until: Instant, reason: String },
+    /// Connecting, and saying hello.
+    Connecting,
+    /// At work.
+    Online { session: SessionId, principal: String },
+    /// Not coming back by itself.
+    Stopped { code: Option<CloseCode>, reason: String },
+}
+
+/// A frame to be sent, with the document that it is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Outgoing {
+    pub(crate) document: Option<DocumentId>,
+    pub(crate) frame: ClientFrame,
+}

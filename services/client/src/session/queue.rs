@@ -1,0 +1,320 @@
+//! The changes of one document that the server has not acknowledged.
+//!
+//! Owns: their order, which of them are on their way, and which are stored but wait for earlier ones to be.
+//! Invariants: each change is in the queue once; changes leave at the front only, in the order in which they came, except
+//! those that are doomed.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use aetherflow_schema::{
+    id::{ChangeHash, Offset},
+    native::RequestId,
+};
+use bytes::Bytes;
+
+use super::io::NewChange;
+use crate::receipt::Tier;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+    /// The number of each change; those in `entries` rise.
+    numbers: HashMap<ChangeHash, u64>,
+    next_number: u64,
+    /// No entry before this one waits to be sent.
+    scan_from: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    change: NewChange,
+    state: State,
+    /// To be sent by itself, since one of those it was sent with is invalid.
+    alone: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Sent(RequestId),
+    Stored(Offset, Tier),
+}
+
+/// How much may go into one Submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BatchLimits {
+    pub(super) changes: usize,
+    /// A longer change goes by itself.
+    pub(super) bytes: usize,
+    /// A longer change is not taken.
+    pub(super) change_bytes: usize,
+}
+
+/// What to submit next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    Nothing,
+    /// These, which count as sent from now on.
+    Submit(Vec<(ChangeHash, Bytes)>),
+    /// Nobody takes this one.
+    TooLarge(ChangeHash, usize),
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn is_waiting(&self) -> bool {
+        let rest = self.entries.iter().skip(self.scan_from);
+        rest.into_iter().any(|entry| entry.state == State::Waiting)
+    }
+
+    /// Adds a change; `false` if it is here already.
+    pub(super) fn push(&mut self, change: NewChange) -> bool {
+        if self.numbers.contains_key(&change.hash) {
+            return false;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.numbers.insert(change.hash, number);
+        self.entries.push_back(Entry {
+            number,
+            change,
+            state: State::Waiting,
+            alone: false,
+        });
+        true
+    }
+
+    /// Takes what may be sent as this request.
+    pub(super) fn batch(&mut self, request: RequestId, limits: BatchLimits) -> Batch {
+        let waits = |entry: &Entry| entry.state == State::Waiting;
+        let skipped = self
+            .entries
+            .iter()
+            .skip(self.scan_from)
+            .take_while(|entry| !waits(entry));
+        self.scan_from += skipped.count();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for entry in self.entries.iter_mut().skip(self.scan_from) {
+            let length = entry.change.bytes.len();
+            if !waits(entry) || batch.len() >= limits.changes {
+                break;
+            }
+            if length > limits.change_bytes && batch.is_empty() {
+                return Batch::TooLarge(entry.change.hash, length);
+            }
+            if !batch.is_empty() && (bytes + length > limits.bytes || entry.alone || length > limits.change_bytes) {
+                break;
+            }
+            bytes += length;
+            entry.state = State::Sent(request);
+            batch.push((entry.change.hash, entry.change.bytes.clone()));
+            if entry.alone {
+                break;
+            }
+        }
+        if batch.is_empty() {
+            Batch::Nothing
+        } else {
+            Batch::Submit(batch)
+        }
+    }
+
+    /// These were sent with the request and are stored.
+    pub(super) fn stored(
+        &mut self,
+        request: RequestId,
+        places: impl IntoIterator<Item = (ChangeHash, Offset)>,
+        tier: Tier,
+    ) {
+        for (hash, offset) in places {
+            if let Some(entry) = self.entry(&hash)
+                && entry.state == State::Sent(request)
+            {
+                entry.state = State::Stored(offset, tier);
+            }
+        }
+    }
+
+    /// These were sent with the request and have to be sent again; each by itself, if so.
+    pub(super) fn send_again(&mut self, request: RequestId, hashes: &[ChangeHash], alone: bool) {
+        for hash in hashes {
+            if let Some(entry) = self.entry(hash)
+                && entry.state == State::Sent(request)
+            {
+                entry.state = State::Waiting;
+                entry.alone |= alone;
+            }
+        }
+        self.scan_from = 0;
+    }
+
+    /// Nothing that was sent will be answered.
+    pub(super) fn send_all_again(&mut self) {
+        for entry in &mut self.entries {
+            if matches!(entry.state, State::Sent(_)) {
+                entry.state = State::Waiting;
+            }
+        }
+        self.scan_from = 0;
+    }
+
+    /// Takes the next change that is stored, as are all before it.
+    pub(super) fn settle(&mut self) -> Option<(ChangeHash, Offset, Tier)> {
+        let State::Stored(offset, tier) = self.entries.front()?.state else {
+            return None;
+        };
+        let entry = self.entries.pop_front()?;
+        self.scan_from = self.scan_from.saturating_sub(1);
+        self.numbers.remove(&entry.change.hash);
+        Some((entry.change.hash, offset, tier))
+    }
+
+    /// Takes out these changes and all that depend on them, in order.
+    pub(super) fn doom(&mut self, hashes: &[ChangeHash]) -> Vec<ChangeHash> {
+        let mut doomed: HashSet<ChangeHash> = hashes.iter().copied().collect();
+        loop {
+            let before = doomed.len();
+            for entry in &self.entries {
+                if entry.change.deps.iter().any(|dep| doomed.contains(dep)) {
+                    doomed.insert(entry.change.hash);
+                }
+            }
+            if doomed.len() == before {
+                break;
+            }
+        }
+        let mut out = Vec::new();
+        self.entries.retain(|entry| {
+            let stays = !doomed.contains(&entry.change.hash);
+            if !stays {
+                out.push(entry.change.hash);
+            }
+            stays
+        });
+        for hash in &out {
+            self.numbers.remove(hash);
+        }
+        self.scan_from = 0;
+        out
+    }
+
+    fn entry(&mut self, hash: &ChangeHash) -> Option<&mut Entry> {
+        let number = *self.numbers.get(hash)?;
+        let at = self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
+        self.entries.get_mut(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: BatchLimits = BatchLimits {
+        changes: 3,
+        bytes: 100,
+        change_bytes: 200,
+    };
+
+    fn hash(n: u8) -> ChangeHash {
+        ChangeHash([n; 32])
+    }
+
+    /// Changes 1, 2, 3, each of which depends on the one before.
+    fn queue(lengths: &[usize]) -> Queue {
+        let mut queue = Queue::default();
+        for (n, length) in (1..).zip(lengths) {
+            let change = NewChange {
+                hash: hash(n),
+                deps: vec![hash(n - 1)],
+                bytes: vec![n; *length].into(),
+            };
+            assert!(queue.push(change.clone()));
+            assert!(!queue.push(change));
+        }
+        queue
+    }
+
+    fn batch(queue: &mut Queue, request: u64) -> Vec<u8> {
+        match queue.batch(RequestId(request), LIMITS) {
+            Batch::Nothing => Vec::new(),
+            Batch::Submit(batch) => batch.iter().map(|(hash, _)| hash.0[0]).collect(),
+            Batch::TooLarge(..) => panic!("too large"),
+        }
+    }
+
+    fn settled(queue: &mut Queue) -> Vec<u8> {
+        std::iter::from_fn(|| queue.settle())
+            .map(|(hash, ..)| hash.0[0])
+            .collect()
+    }
+
+    fn stored(queue: &mut Queue, request: u64, changes: &[u8]) {
+        let places = changes.iter().map(|n| (hash(*n), Offset(u64::from(*n))));
+        queue.stored(RequestId(request), places, Tier::Durable);
+    }
+
+    #[test]
+    fn batches_are_bounded_by_number_and_bytes_and_what_is_longer_goes_alone() {
+        let mut queue = queue(&[10, 10, 10, 10, 95, 150, 50, 50, 50]);
+        for (request, expected) in (1..).zip([vec![1, 2, 3], vec![4], vec![5], vec![6], vec![7, 8], vec![9], vec![]]) {
+            assert_eq!(batch(&mut queue, request), expected);
+        }
+        assert!(!queue.is_waiting());
+    }
+
+    #[test]
+    fn what_nobody_takes_is_found_when_its_turn_comes() {
+        let mut queue = queue(&[10, 300]);
+        assert_eq!(batch(&mut queue, 1), [1]);
+        assert_eq!(queue.batch(RequestId(2), LIMITS), Batch::TooLarge(hash(2), 300));
+    }
+
+    #[test]
+    fn receipts_come_in_order_whatever_the_answers_do() {
+        let mut queue = queue(&[60; 3]);
+        for request in 1..=3 {
+            assert_eq!(batch(&mut queue, request).len(), 1);
+        }
+        stored(&mut queue, 3, &[3]);
+        stored(&mut queue, 2, &[2]);
+        assert_eq!(settled(&mut queue), [0; 0]);
+        queue.send_again(RequestId(1), &[hash(1)], false);
+        assert_eq!(batch(&mut queue, 4), [1]);
+        stored(&mut queue, 1, &[1]);
+        assert_eq!(settled(&mut queue), [0; 0], "the answer to a request that was given up");
+        stored(&mut queue, 4, &[1]);
+        assert_eq!(settled(&mut queue), [1, 2, 3]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn what_was_sent_with_an_invalid_change_goes_alone() {
+        let mut queue = queue(&[10; 4]);
+        assert_eq!(batch(&mut queue, 1), [1, 2, 3]);
+        queue.send_again(RequestId(1), &[hash(1), hash(2), hash(3)], true);
+        for (request, expected) in [(2, 1), (3, 2), (4, 3), (5, 4)] {
+            assert_eq!(batch(&mut queue, request), [expected]);
+        }
+        assert_eq!(queue.doom(&[hash(2)]), [hash(2), hash(3), hash(4)]);
+        stored(&mut queue, 2, &[1]);
+        assert_eq!(settled(&mut queue), [1]);
+    }
+
+    #[test]
+    fn a_new_connection_sends_everything_that_has_no_receipt() {
+        let mut queue = queue(&[60; 3]);
+        batch(&mut queue, 1);
+        batch(&mut queue, 2);
+        stored(&mut queue, 2, &[2]);
+        queue.send_all_again();
+        assert_eq!(batch(&mut queue, 3), [1]);
+        assert_eq!(batch(&mut queue, 4), [3]);
+    }
+}

@@ -1,0 +1,205 @@
+//! Getting changes to the server: exactly one outcome for each.
+//!
+//! A batch that the server finds invalid is sent again change by change, so that one bad change does not take others with
+//! it. What is refused is taken out of the replica, with all that was made on top of it: that can never take effect
+//! anywhere.
+
+use std::time::{Duration, Instant};
+
+use aetherflow_schema::{
+    id::{ChangeHash, DocumentId, Offset},
+    native::{
+        ClientFrame, RequestId, Submit,
+        wire::{self, RejectCode},
+    },
+};
+
+use super::{CHANGE_OVERHEAD, Event, NewChange, Outcome, Refusal, Session, Submitted, queue::Batch};
+
+/// A retry whose time the server does not name.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Session {
+    pub(super) fn on_edit(&mut self, now: Instant, id: &DocumentId, generation: u64, change: NewChange) {
+        let document = self.documents.entry(id.clone()).or_default();
+        if generation < document.generation {
+            // It was made before the application's replica lost what it depends on.
+            let on = document.refused.unwrap_or(change.hash);
+            self.events.push_back(Event::Settled {
+                document: id.clone(),
+                hash: change.hash,
+                outcome: Outcome::Dependent(on),
+            });
+        } else if document.queue.push(change) {
+            self.unsettled += 1;
+        }
+        self.with(now, id, |_| {});
+    }
+
+    pub(super) fn on_lacking(&mut self, now: Instant, id: &DocumentId, changes: Vec<NewChange>) {
+        self.with(now, id, |_| {});
+        if let Some(document) = self.documents.get_mut(id) {
+            let added = changes.into_iter().filter(|change| document.queue.push(change.clone()));
+            self.unsettled += added.count();
+        }
+    }
+
+    pub(super) fn poll_submit(&mut self, now: Instant, id: &DocumentId) -> Option<ClientFrame> {
+        if self.submits.len() >= self.tuning.submits || self.submit_bytes >= self.tuning.submit_bytes {
+            return None;
+        }
+        let request = self.new_request();
+        loop {
+            let document = self.documents.get_mut(id)?;
+            if document.hold.is_some_and(|hold| hold > now) {
+                return None;
+            }
+            let changes = match document.queue.batch(request, self.batch) {
+                Batch::Nothing => return None,
+                Batch::Submit(changes) => changes,
+                Batch::TooLarge(hash, bytes) => {
+                    let limit = self.batch.change_bytes;
+                    let refusal = Refusal {
+                        code: RejectCode::TooLarge,
+                        message: format!("a change has {bytes} bytes; {limit} are allowed"),
+                    };
+                    self.refuse(id, &[hash], &refusal);
+                    continue;
+                }
+            };
+            let (hashes, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+            let bytes = changes.iter().map(|change| change.len() + CHANGE_OVERHEAD).sum();
+            self.submit_bytes += bytes;
+            let submitted = Submitted {
+                document: id.clone(),
+                hashes,
+                bytes,
+                since: now,
+            };
+            self.submits.insert(request, submitted);
+            return Some(ClientFrame::Submit(Submit {
+                request,
+                document: id.clone(),
+                changes,
+            }));
+        }
+    }
+
+    fn answered(&mut self, request: RequestId) -> Option<Submitted> {
+        let full = self.submits.len() >= self.tuning.submits || self.submit_bytes >= self.tuning.submit_bytes;
+        let submitted = self.submits.remove(&request)?;
+        self.submit_bytes -= submitted.bytes;
+        if full {
+            // Others may have waited for room.
+            let waiting = self
+                .documents
+                .iter()
+                .filter(|(_, document)| document.queue.is_waiting());
+            self.work.extend(waiting.map(|(id, _)| id.clone()));
+        }
+        Some(submitted)
+    }
+
+    pub(super) fn on_receipt(&mut self, now: Instant, receipt: &wire::Receipt) {
+        let request = RequestId(receipt.request_id);
+        let Some(submitted) = self.answered(request) else {
+            return;
+        };
+        if receipt.offsets.len() != submitted.hashes.len() {
+            return self.hang_up(now, "a receipt has not one offset for each change");
+        }
+        let id = submitted.document;
+        if let Some(document) = self.documents.get_mut(&id) {
+            document.submit_failures = 0;
+            let places = submitted
+                .hashes
+                .into_iter()
+                .zip(receipt.offsets.iter().copied().map(Offset));
+            document.queue.stored(request, places, receipt.tier().into());
+        }
+        self.settle(&id);
+        self.with(now, &id, |_| {});
+    }
+
+    fn settle(&mut self, id: &DocumentId) {
+        let Some(document) = self.documents.get_mut(id) else {
+            return;
+        };
+        while let Some((hash, offset, tier)) = document.queue.settle() {
+            self.unsettled -= 1;
+            self.events.push_back(Event::Settled {
+                document: id.clone(),
+                hash,
+                outcome: Outcome::Committed { offset, tier },
+            });
+        }
+    }
+
+    /// A Reject; `false` if it is about no submit.
+    pub(super) fn on_submit_reject(&mut self, now: Instant, reject: &wire::Reject) -> bool {
+        let request = RequestId(reject.request_id);
+        let Some(submitted) = self.answered(request) else {
+            return false;
+        };
+        let Submitted {
+            document: id, hashes, ..
+        } = submitted;
+        let code = reject.code();
+        let retry_after = reject.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
+        let retry_after = retry_after.or_else(|| (code == RejectCode::Stopping).then_some(RETRY));
+        let alone = hashes.len() > 1 && matches!(code, RejectCode::Invalid | RejectCode::TooLarge);
+        if code == RejectCode::Unauthenticated {
+            self.on_unauthenticated(request, &reject.message);
+        }
+        let Some(document) = self.documents.get_mut(&id) else {
+            return true;
+        };
+        if let Some(least) = retry_after {
+            let delay = self
+                .tuning
+                .backoff
+                .delay_from(least, document.submit_failures, &mut self.rng);
+            document.submit_failures += 1;
+            document.hold = Some(now + delay);
+            document.queue.send_again(request, &hashes, false);
+        } else if alone || code == RejectCode::Unauthenticated {
+            document.queue.send_again(request, &hashes, alone);
+        } else {
+            let message = reject.message.clone();
+            self.refuse(&id, &hashes, &Refusal { code, message });
+        }
+        self.with(now, &id, |_| {});
+        true
+    }
+
+    /// These will never be stored, and what depends on them is nothing worth.
+    fn refuse(&mut self, id: &DocumentId, hashes: &[ChangeHash], refusal: &Refusal) {
+        let Some(document) = self.documents.get_mut(id) else {
+            return;
+        };
+        let doomed = document.queue.doom(hashes);
+        let Some(first) = hashes.first().filter(|_| !doomed.is_empty()) else {
+            return;
+        };
+        self.unsettled -= doomed.len();
+        document.generation += 1;
+        document.refused = Some(*first);
+        self.events.push_back(Event::Revert {
+            document: id.clone(),
+            hashes: doomed.clone(),
+            generation: document.generation,
+        });
+        for hash in doomed {
+            let outcome = match hashes.contains(&hash) {
+                true => Outcome::Refused(refusal.clone()),
+                false => Outcome::Dependent(*first),
+            };
+            self.events.push_back(Event::Settled {
+                document: id.clone(),
+                hash,
+                outcome,
+            });
+        }
+        self.settle(id);
+    }
+}

@@ -1,0 +1,428 @@
+//! A server that does what the protocol says, clients that do what the driver does, and a network between them that can be
+//! cut at any frame.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use aetherflow_schema::{
+    id::{ChangeHash, DocumentId, Offset},
+    native::{ClientFrame, Presence, Start, Submit, Subscribe, encode, wire},
+};
+use automerge::{Automerge, Change, ROOT, ReadDoc, transaction::Transactable};
+use bytes::Bytes;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::super::{Backoff, Event, Input, LinkStatus, Outcome, Parting, Session, Tuning};
+use crate::replica::{Replica, new_change};
+
+/// What the server does with the next submit of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    Fine,
+    Overloaded,
+    /// It stores it, and says that it does not know.
+    Unknown,
+    Stopping,
+}
+
+/// One log for all documents, in memory.
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) log: Vec<(DocumentId, Bytes)>,
+    stored: HashMap<(DocumentId, ChangeHash), Offset>,
+    /// Changes that it will never take.
+    pub(super) poison: HashSet<ChangeHash>,
+    pub(super) present: BTreeMap<(usize, DocumentId), Presence>,
+}
+
+/// The server's end of a connection.
+#[derive(Default)]
+struct Served {
+    greeted: bool,
+    /// How much of each document was sent.
+    subscriptions: BTreeMap<DocumentId, usize>,
+}
+
+impl Server {
+    pub(super) fn document(&self, id: &DocumentId) -> Automerge {
+        let mut document = Automerge::new();
+        for (_, bytes) in self.log.iter().filter(|(owner, _)| owner == id) {
+            let _ = document.apply_changes([Change::from_bytes(bytes.to_vec()).unwrap()]);
+        }
+        document
+    }
+
+    pub(super) fn offset(&self, id: &DocumentId, hash: &ChangeHash) -> Option<Offset> {
+        self.stored.get(&(id.clone(), *hash)).copied()
+    }
+
+    fn store(&mut self, id: &DocumentId, bytes: &Bytes) -> u64 {
+        let hash = new_change(&Change::from_bytes(bytes.to_vec()).unwrap()).hash;
+        let log = &mut self.log;
+        let offset = self.stored.entry((id.clone(), hash)).or_insert_with(|| {
+            log.push((id.clone(), bytes.clone()));
+            Offset(log.len() as u64)
+        });
+        offset.0
+    }
+
+    fn submit(&mut self, submit: &Submit, mood: Mood) -> wire::ServerFrame {
+        use wire::RejectCode as Code;
+        let reject = |code: Code, retry_after_ms| {
+            wire::ServerFrame::from(wire::Reject {
+                request_id: submit.request.0,
+                code: code.into(),
+                retry_after_ms,
+                message: String::new(),
+            })
+        };
+        let hash = |bytes: &Bytes| new_change(&Change::from_bytes(bytes.to_vec()).unwrap()).hash;
+        match mood {
+            Mood::Overloaded => return reject(Code::Overloaded, Some(1_000)),
+            Mood::Stopping => return reject(Code::Stopping, None),
+            Mood::Fine | Mood::Unknown => {}
+        }
+        if submit.changes.iter().any(|bytes| self.poison.contains(&hash(bytes))) {
+            return reject(Code::Invalid, None);
+        }
+        let offsets = submit
+            .changes
+            .iter()
+            .map(|bytes| self.store(&submit.document, bytes))
+            .collect();
+        if mood == Mood::Unknown {
+            return reject(Code::OutcomeUnknown, Some(1_000));
+        }
+        wire::ServerFrame::from(wire::Receipt {
+            request_id: submit.request.0,
+            offsets,
+            tier: wire::Tier::Durable.into(),
+        })
+    }
+
+    fn subscribe(&self, served: &mut Served, subscribe: Subscribe) -> Option<wire::ServerFrame> {
+        let Subscribe {
+            request,
+            document,
+            start,
+        } = subscribe;
+        let all = self.log.len();
+        let id = Bytes::copy_from_slice(document.as_bytes());
+        if let Start::After(offset) = start {
+            if offset.0 as usize > all {
+                return Some(wire::ServerFrame::from(wire::Reject {
+                    request_id: request.0,
+                    code: wire::RejectCode::NoSuchPlace.into(),
+                    retry_after_ms: None,
+                    message: String::new(),
+                }));
+            }
+            served.subscriptions.insert(document, offset.0 as usize);
+            return None;
+        }
+        let state = self.document(&document);
+        served.subscriptions.insert(document, all);
+        let bytes = match start {
+            Start::AfterHeads(heads) => {
+                let heads: Vec<_> = heads.iter().map(|hash| automerge::ChangeHash(hash.0)).collect();
+                // Changes that wait for others are in the whole alone.
+                if state.get_missing_deps(&[]).is_empty() {
+                    state.save_after(&heads)
+                } else {
+                    state.save()
+                }
+            }
+            _ => state.save(),
+        };
+        Some(wire::ServerFrame::from(wire::Snapshot {
+            document: id,
+            offset: all as u64,
+            bytes: bytes.into(),
+            heads: state.get_heads().iter().flat_map(|hash| hash.0).collect(),
+        }))
+    }
+
+    /// What a subscriber has not been sent.
+    fn news(&self, served: &mut Served) -> Vec<wire::ServerFrame> {
+        let mut frames = Vec::new();
+        for (document, sent) in &mut served.subscriptions {
+            let entries = self
+                .log
+                .iter()
+                .enumerate()
+                .skip(*sent)
+                .filter(|(_, (owner, _))| owner == document);
+            let entries: Vec<_> = entries
+                .map(|(at, (_, payload))| wire::Entry {
+                    offset: at as u64 + 1,
+                    kind: wire::EntryKind::Change.into(),
+                    payload: payload.clone(),
+                    ..wire::Entry::default()
+                })
+                .collect();
+            *sent = self.log.len();
+            if !entries.is_empty() {
+                frames.push(wire::ServerFrame::from(wire::Ops {
+                    document: Bytes::copy_from_slice(document.as_bytes()),
+                    entries,
+                    request_id: None,
+                    last: false,
+                }));
+            }
+        }
+        frames
+    }
+}
+
+/// A client without a task and without a network.
+pub(super) struct Client {
+    pub(super) number: usize,
+    pub(super) session: Session,
+    pub(super) replicas: BTreeMap<DocumentId, Replica>,
+    pub(super) outcomes: Vec<(DocumentId, ChangeHash, Outcome)>,
+    pub(super) edits: Vec<(DocumentId, ChangeHash)>,
+    /// Edits that the session has not heard of.
+    pub(super) under_way: VecDeque<Input>,
+    pub(super) applied: BTreeMap<DocumentId, BTreeSet<u64>>,
+    pub(super) cursors: BTreeMap<DocumentId, Offset>,
+    pub(super) status: Option<LinkStatus>,
+    pub(super) dialing: bool,
+    pub(super) connected: bool,
+    pub(super) to_server: VecDeque<ClientFrame>,
+    pub(super) to_client: VecDeque<Bytes>,
+    served: Served,
+    pub(super) mood: Mood,
+    last_ops: Option<Bytes>,
+}
+
+pub(super) fn tuning() -> Tuning {
+    Tuning {
+        client_id: "client".to_owned(),
+        token: "token".to_owned(),
+        backoff: Backoff::default(),
+        silence: Duration::from_secs(15),
+        patience: Duration::from_secs(10),
+        answer: Duration::from_secs(60),
+        stable: Duration::from_secs(5),
+        submits: 4,
+        submit_bytes: 1 << 20,
+    }
+}
+
+impl Client {
+    pub(super) fn new(number: usize, now: Instant) -> Self {
+        Self {
+            number,
+            session: Session::new(tuning(), now, StdRng::seed_from_u64(number as u64)),
+            replicas: BTreeMap::new(),
+            outcomes: Vec::new(),
+            edits: Vec::new(),
+            under_way: VecDeque::new(),
+            applied: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            status: None,
+            dialing: false,
+            connected: false,
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            served: Served::default(),
+            mood: Mood::Fine,
+            last_ops: None,
+        }
+    }
+
+    pub(super) fn tell(&mut self, now: Instant, input: Input) {
+        self.session.handle(now, input);
+        self.carry_out(now);
+    }
+
+    pub(super) fn open(&mut self, now: Instant, id: &DocumentId) {
+        self.replicas
+            .entry(id.clone())
+            .or_insert_with(|| Replica::new(Automerge::new()));
+        let (document, cursor) = (id.clone(), self.cursors.get(id).copied());
+        self.tell(now, Input::Open { document, cursor });
+    }
+
+    /// As a new transport takes frames, but never many at once.
+    pub(super) fn send(&mut self, now: Instant) {
+        while self.connected && self.to_server.len() < 3 {
+            let outgoing = self.session.poll_frame(now);
+            self.carry_out(now);
+            let Some(outgoing) = outgoing else { break };
+            self.to_server.push_back(outgoing.frame);
+        }
+    }
+
+    /// Applies an edit, which the session does not hear of yet.
+    pub(super) fn edit(&mut self, id: &DocumentId) -> (ChangeHash, Input) {
+        let replica = self.replicas.get_mut(id).unwrap();
+        let key = format!("{} {}", self.number, self.edits.len());
+        let edited = replica.edit(0, |tx| tx.put(ROOT, key, 1)).unwrap();
+        let change = edited.change.unwrap();
+        let hash = change.hash;
+        self.edits.push((id.clone(), hash));
+        let input = Input::Edit {
+            document: id.clone(),
+            generation: edited.generation,
+            change,
+        };
+        (hash, input)
+    }
+
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        if let Some(input) = self.under_way.pop_front() {
+            self.tell(now, input);
+        }
+    }
+
+    /// What comes of it is carried out later.
+    fn hand_over_all(&mut self, now: Instant) {
+        for input in self.under_way.drain(..) {
+            self.session.handle(now, input);
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Dial => self.dialing = true,
+                Event::HangUp(_) => self.cut(),
+                Event::Settled {
+                    document,
+                    hash,
+                    outcome,
+                } => self.outcomes.push((document, hash, outcome)),
+                Event::Revert {
+                    document,
+                    hashes,
+                    generation,
+                } => {
+                    if let Some(replica) = self.replicas.get_mut(&document) {
+                        replica.revert(&hashes, generation);
+                    }
+                }
+                Event::Apply { document, entries } => {
+                    let applied = self.applied.entry(document.clone()).or_default();
+                    for entry in &entries {
+                        assert!(applied.insert(entry.offset), "an entry is handed on once");
+                    }
+                    let last = Offset(entries.last().unwrap().offset);
+                    let before = self.cursors.insert(document.clone(), last);
+                    assert!(before.is_none_or(|before| before < last), "in order");
+                    self.replicas.get_mut(&document).unwrap().apply(&entries);
+                }
+                Event::Merge {
+                    document,
+                    offset,
+                    bytes,
+                    heads,
+                } => {
+                    self.applied
+                        .entry(document.clone())
+                        .or_default()
+                        .retain(|applied| *applied <= offset.0);
+                    self.cursors.insert(document.clone(), offset);
+                    let replica = self.replicas.get_mut(&document).unwrap();
+                    let changes = replica.merge(&bytes, &heads).unwrap();
+                    self.hand_over_all(now);
+                    self.session.handle(now, Input::Lacking { document, changes });
+                }
+                Event::AskHeads(document) => {
+                    let heads = self.replicas[&document].heads();
+                    self.session.handle(now, Input::Heads { document, heads });
+                }
+                Event::Link(status) => self.status = Some(status),
+                Event::Presence { .. } | Event::Following { .. } => {}
+            }
+        }
+    }
+
+    /// The connection is gone, with everything that is on its way.
+    pub(super) fn cut(&mut self) {
+        self.dialing = false;
+        self.connected = false;
+        self.to_server.clear();
+        self.to_client.clear();
+        self.served = Served::default();
+        self.last_ops = None;
+    }
+
+    pub(super) fn disconnect(&mut self, now: Instant, code: Option<u16>) {
+        self.cut();
+        let reason = "cut".to_owned();
+        self.tell(now, Input::Disconnected(Parting { code, reason }));
+    }
+
+    pub(super) fn connect(&mut self, now: Instant) {
+        if std::mem::take(&mut self.dialing) {
+            self.connected = true;
+            self.tell(now, Input::Connected { frame_bytes: 1 << 20 });
+        }
+    }
+
+    /// The server gets the next frame.
+    pub(super) fn serve(&mut self, server: &mut Server) {
+        let Some(frame) = self.to_server.pop_front() else {
+            return;
+        };
+        let greeted = std::mem::replace(&mut self.served.greeted, true);
+        assert!(
+            greeted || matches!(frame, ClientFrame::Hello(_)),
+            "{frame:?} before a hello"
+        );
+        let answer = match frame {
+            ClientFrame::Hello(_) => Some(wire::ServerFrame::from(wire::Welcome {
+                session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.number as u128).as_bytes()),
+                limits: Some(wire::Limits {
+                    frame_bytes: 1 << 20,
+                    change_bytes: 1 << 20,
+                    submit_changes: 3,
+                    ..wire::Limits::default()
+                }),
+                ..wire::Welcome::default()
+            })),
+            ClientFrame::Submit(submit) => Some(server.submit(&submit, std::mem::replace(&mut self.mood, Mood::Fine))),
+            ClientFrame::Subscribe(subscribe) => server.subscribe(&mut self.served, subscribe),
+            ClientFrame::Unsubscribe(document) => {
+                self.served.subscriptions.remove(&document);
+                None
+            }
+            ClientFrame::Presence(presence) => {
+                server
+                    .present
+                    .insert((self.number, presence.document.clone()), presence);
+                None
+            }
+            ClientFrame::Ping(nonce) => Some(wire::ServerFrame::from(wire::Pong {
+                nonce,
+                server_time_ms: 0,
+            })),
+            ClientFrame::Fetch(_) => panic!("nobody fetches"),
+        };
+        self.to_client.extend(answer.iter().map(encode));
+    }
+
+    /// The server sends what it has to say.
+    pub(super) fn tell_news(&mut self, server: &Server) {
+        for frame in server.news(&mut self.served) {
+            let frame = encode(&frame);
+            self.last_ops = Some(frame.clone());
+            self.to_client.push_back(frame);
+        }
+    }
+
+    /// The server says something twice.
+    pub(super) fn repeat(&mut self) {
+        self.to_client.extend(self.last_ops.clone());
+    }
+
+    /// The client gets the next frame.
+    pub(super) fn hear(&mut self, now: Instant) {
+        if let Some(frame) = self.to_client.pop_front() {
+            self.tell(now, Input::Frame(frame));
+        }
+    }
+}

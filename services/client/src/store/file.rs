@@ -1,0 +1,382 @@
+//! The file of the offline store: found as it was left, appended to, written anew when most of it is of no use.
+//!
+//! Owns: the file, which records of each document count, and which local changes have no outcome yet.
+//! Invariants: a record is known here only when it is in the file; what was known to be on disk and is not readable is
+//! reported, never passed over (unless asked to); of what was never known to be on disk the readable beginning counts.
+//! On failure: the first error ends all writing, since nobody knows what a failed write or sync has left.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
+use bytes::Bytes;
+
+use super::{
+    disk::{beside, io_error, lock, open_or_make, sync_directory},
+    record::{self, HEADER, MAGIC, Malformed, RECORD, Record, What},
+};
+use crate::error::StoreError;
+
+/// A file shorter than this is not written anew.
+const COMPACT_FROM: u64 = 1 << 20;
+
+/// What is known of a document.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where the records stand from which it is put together, in order: start and length.
+    records: Vec<(u64, usize)>,
+    /// Local changes without an outcome.
+    pending: Vec<(ChangeHash, Bytes)>,
+}
+
+/// A document as the store has it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Stored {
+    /// Automerge chunks, to be loaded one after the other.
+    pub(crate) chunks: Vec<Bytes>,
+    /// Changes that are to be taken out again.
+    pub(crate) refused: Vec<ChangeHash>,
+    /// The server's entries are in it up to here.
+    pub(crate) cursor: Option<Offset>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct StoreFile {
+    path: PathBuf,
+    file: File,
+    /// Held as long as this lives.
+    _lock: File,
+    known: BTreeMap<DocumentId, Known>,
+    length: u64,
+    synced: u64,
+    /// Its length when it was last written anew.
+    compacted: u64,
+    failed: Option<String>,
+}
+
+impl StoreFile {
+    /// Opens the file, or makes it.
+    pub(super) fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let _ = fs::remove_file(beside(path, "new"));
+        let (file, length) = open_or_make(path).map_err(|source| io_error(path, source))?;
+        let mut store = Self {
+            path: path.to_owned(),
+            file,
+            _lock: lock,
+            known: BTreeMap::new(),
+            length,
+            synced: 0,
+            compacted: COMPACT_FROM / 2,
+            failed: None,
+        };
+        store.recover(salvage)?;
+        Ok(store)
+    }
+
+    fn recover(&mut self, salvage: bool) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let fail = |source| io_error(&path, source);
+        let mut reader = io::BufReader::new(self.file.try_clone().map_err(fail)?);
+        reader.seek(SeekFrom::Start(0)).map_err(fail)?;
+        let mut magic = [0; MAGIC.len()];
+        if self.length >= MAGIC.len() as u64 {
+            reader.read_exact(&mut magic).map_err(fail)?;
+        }
+        if magic != *MAGIC {
+            return Err(StoreError::Foreign { path });
+        }
+        let mut at = MAGIC.len() as u64;
+        let mut buffer = Vec::new();
+        let mut salvaged = false;
+        while at < self.length {
+            let read = read_record(&mut reader, &mut buffer, self.length - at).map_err(fail)?;
+            let record = read.and_then(|content| Record::decode(Bytes::copy_from_slice(content)));
+            match record {
+                Ok(record) => {
+                    let length = buffer.len();
+                    self.take(at, length, record);
+                    at += length as u64;
+                }
+                Err(malformed) => match self.behind(at).map_err(fail)? {
+                    None => break,
+                    Some(_) if !salvage => {
+                        let what = malformed.describe().to_owned();
+                        return Err(StoreError::Damaged { path, at, what });
+                    }
+                    Some(next) => {
+                        tracing::warn!(path = %path.display(), at, next, "a damaged stretch of the offline store is passed over");
+                        salvaged = true;
+                        at = next;
+                        reader.seek(SeekFrom::Start(at)).map_err(fail)?;
+                    }
+                },
+            }
+        }
+        if at < self.length {
+            tracing::info!(path = %path.display(), at, bytes = self.length - at, "a torn tail of the offline store is cut off");
+            self.file.set_len(at).map_err(fail)?;
+            self.length = at;
+        }
+        self.sync().map_err(fail)?;
+        if salvaged {
+            let unsure = |document: &DocumentId| Record {
+                document: document.clone(),
+                what: What::Unsure,
+            };
+            let unsure = self.known.keys().map(unsure).collect();
+            self.append(unsure).map_err(fail)?;
+            self.compact(Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Behind bytes that are no record: where there is one that shows that they once were on disk, being written later
+    /// than they were synced; or, when they were not, nothing.
+    fn behind(&self, at: u64) -> io::Result<Option<u64>> {
+        let mut rest = vec![0; usize::try_from(self.length - at).unwrap_or(usize::MAX)];
+        self.read_at(&mut rest, at)?;
+        let mut first = None;
+        let mut from = 1;
+        while let Some(found) = rest.get(from..).and_then(|rest| find(rest, &RECORD)) {
+            let start = from + found;
+            from = start + 1;
+            if let Ok((length, synced, _)) = record::split(&rest[start..]) {
+                let start = at + start as u64;
+                let first = *first.get_or_insert(start);
+                if synced > at {
+                    return Ok(Some(first));
+                }
+                from += length - 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes what a record at this place means.
+    fn take(&mut self, at: u64, length: usize, record: Record) {
+        let known = self.known.entry(record.document).or_default();
+        match record.what {
+            What::Base { .. } => known.records.clear(),
+            What::Merged { .. } | What::Unsure => {}
+            What::Local { hash, bytes } => known.pending.push((hash, bytes)),
+            What::Acknowledged(hash) => {
+                known.pending.retain(|(pending, _)| *pending != hash);
+                return;
+            }
+            What::Refused(hash) => known.pending.retain(|(pending, _)| *pending != hash),
+        }
+        known.records.push((at, length));
+    }
+
+    /// Local changes without an outcome, in the order in which they were made.
+    pub(super) fn pending(&self) -> Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)> {
+        let known = self.known.iter().filter(|(_, known)| !known.pending.is_empty());
+        known
+            .map(|(document, known)| (document.clone(), known.pending.clone()))
+            .collect()
+    }
+
+    /// Why it takes nothing more, if so.
+    pub(super) fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Appends records; on disk only after [`Self::sync`].
+    pub(super) fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let start = bytes.len();
+            record.encode(self.synced, &mut bytes);
+            taken.push((self.length + start as u64, bytes.len() - start, record));
+        }
+        self.guarded(|store| {
+            store.file.seek(SeekFrom::Start(store.length))?;
+            store.file.write_all(&bytes)
+        })?;
+        self.length += bytes.len() as u64;
+        for (at, length, record) in taken {
+            self.take(at, length, record);
+        }
+        Ok(())
+    }
+
+    /// The same, with a file that cannot be written.
+    #[cfg(test)]
+    pub(super) fn read_only(mut self, path: &Path) -> Self {
+        self.file = File::open(path).unwrap();
+        self
+    }
+
+    /// Waits until everything is on disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.synced < self.length {
+            self.guarded(|store| store.file.sync_data())?;
+            self.synced = self.length;
+        }
+        Ok(())
+    }
+
+    fn guarded(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(io::Error::other(error.clone()));
+        }
+        write(self).inspect_err(|error| self.failed = Some(error.to_string()))
+    }
+
+    /// Puts a document together.
+    pub(super) fn load(&self, document: &DocumentId) -> Result<Stored, StoreError> {
+        let mut stored = Stored::default();
+        for (at, length) in self.known.get(document).map_or(&[][..], |known| &known.records) {
+            match self.read(*at, *length)?.what {
+                What::Base { cursor, bytes } => {
+                    stored.cursor = cursor;
+                    stored.chunks.push(bytes);
+                }
+                What::Merged { cursor, bytes } => {
+                    stored.cursor = Some(cursor);
+                    stored.chunks.push(bytes);
+                }
+                What::Local { bytes, .. } => stored.chunks.push(bytes),
+                What::Refused(hash) => stored.refused.push(hash),
+                What::Acknowledged(_) => {}
+                What::Unsure => stored.cursor = None,
+            }
+        }
+        Ok(stored)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(at))?;
+        (&self.file).read_exact(bytes)
+    }
+
+    fn read(&self, at: u64, length: usize) -> Result<Record, StoreError> {
+        let mut bytes = vec![0; length];
+        let read = self.read_at(&mut bytes, at);
+        read.map_err(|source| io_error(&self.path, source))?;
+        let bytes = Bytes::from(bytes);
+        record::split(&bytes)
+            .map(|(length, ..)| bytes.slice(HEADER..length))
+            .and_then(Record::decode)
+            .map_err(|malformed| StoreError::Damaged {
+                path: self.path.clone(),
+                at,
+                what: malformed.describe().to_owned(),
+            })
+    }
+
+    /// Most of the file is of no use.
+    pub(super) fn wants_compaction(&self) -> bool {
+        self.failed.is_none() && self.length > COMPACT_FROM && self.length / 2 > self.compacted
+    }
+
+    /// The records that say the same as all there are, given what these documents are now.
+    fn worth_keeping(&self, bases: Vec<Record>) -> Result<Vec<Record>, StoreError> {
+        let bases = bases.into_iter().map(|base| (base.document.clone(), base));
+        let mut bases: BTreeMap<DocumentId, Record> = bases.collect();
+        let mut records = Vec::new();
+        for (document, known) in &self.known {
+            let record = |what| Record {
+                document: document.clone(),
+                what,
+            };
+            if let Some(base) = bases.remove(document) {
+                records.push(base);
+                let pending = known.pending.iter().cloned();
+                records.extend(pending.map(|(hash, bytes)| record(What::Local { hash, bytes })));
+            } else {
+                let start = records.len();
+                for (at, length) in &known.records {
+                    records.push(self.read(*at, *length)?);
+                }
+                let settled = known.settled(&records[start..]);
+                records.extend(settled.into_iter().map(|hash| record(What::Acknowledged(hash))));
+            }
+        }
+        records.extend(bases.into_values());
+        Ok(records)
+    }
+
+    /// Writes the file anew: these documents as they are now, the others as they stand. A crash leaves the old file or the
+    /// new one.
+    pub(super) fn compact(&mut self, bases: Vec<Record>) -> Result<(), StoreError> {
+        // If it fails it is not tried again until there is as much again.
+        self.compacted = self.length;
+        let records = self.worth_keeping(bases)?;
+        let path = beside(&self.path, "new");
+        let fail = |source| io_error(&path, source);
+        let mut out = Vec::from(MAGIC.as_slice());
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let start = out.len();
+            record.encode(0, &mut out);
+            taken.push((start as u64, out.len() - start, record));
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(fail)?;
+        file.write_all(&out).and_then(|()| file.sync_all()).map_err(fail)?;
+        fs::rename(&path, &self.path).map_err(fail)?;
+        sync_directory(&self.path).map_err(fail)?;
+        self.file = file;
+        self.length = out.len() as u64;
+        self.synced = self.length;
+        self.compacted = self.length;
+        self.known.clear();
+        for (at, length, record) in taken {
+            self.take(at, length, record);
+        }
+        Ok(())
+    }
+}
+
+impl Known {
+    /// Local changes that are among these records and have an outcome.
+    fn settled(&self, records: &[Record]) -> Vec<ChangeHash> {
+        let is_pending = |hash: &ChangeHash| self.pending.iter().any(|(pending, _)| pending == hash);
+        let settled = records.iter().filter_map(|record| match record.what {
+            What::Local { hash, .. } if !is_pending(&hash) => Some(hash),
+            _ => None,
+        });
+        settled.collect()
+    }
+}
+
+/// The next record's content; `buffer` has the whole record then.
+fn read_record<'a>(
+    reader: &mut impl Read,
+    buffer: &'a mut Vec<u8>,
+    rest: u64,
+) -> io::Result<Result<&'a [u8], Malformed>> {
+    if rest < HEADER as u64 {
+        return Ok(Err(Malformed::Short));
+    }
+    buffer.resize(HEADER, 0);
+    reader.read_exact(buffer)?;
+    let (length, ..) = match record::parse_header(buffer) {
+        Ok(header) => header,
+        Err(malformed) => return Ok(Err(malformed)),
+    };
+    if rest < (HEADER + length) as u64 {
+        return Ok(Err(Malformed::Short));
+    }
+    buffer.resize(HEADER + length, 0);
+    reader.read_exact(&mut buffer[HEADER..])?;
+    Ok(record::split(buffer).map(|(_, _, content)| content))
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
