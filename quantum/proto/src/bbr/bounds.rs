@@ -16,6 +16,8 @@ pub(super) const LOSS_THRESHOLD: f64 = 0.02;
 const LOSS_THRESHOLD_QUIET: f64 = 0.1;
 /// Packets whose loss says nothing.
 const CHANCE: u64 = 2;
+/// The same in Startup.
+const STARTUP_QUIET: f64 = 0.2;
 const BETA: f64 = 0.7;
 const HEADROOM: f64 = 0.15;
 /// So many rounds of giving way in vain show a queue of others, who do not.
@@ -281,9 +283,11 @@ impl Bbr {
     /// The draft's three conditions for leaving Startup by loss; the first, a whole round in recovery, is that this is judged once per round.
     fn check_startup_loss(&mut self) {
         let tally = &self.bounds.tally;
+        // Of the few packets of an early round a path that loses a tenth may lose a quarter, and Startup ends only once.
+        let packets = (tally.all_settled / self.packet).max(1) as f64;
+        let chance = 2.0 * (STARTUP_QUIET * (1.0 - STARTUP_QUIET) / packets).sqrt();
         let many = tally.marked >= 6
-            || (tally.events >= 6
-                && tally.congested(&self.noise, self.packet, LOSS_THRESHOLD, 2.0 * LOSS_THRESHOLD_QUIET));
+            || (tally.events >= 6 && tally.congested(&self.noise, self.packet, LOSS_THRESHOLD, STARTUP_QUIET + chance));
         if many {
             self.bounds.note_undo(State::Startup);
             self.full_pipe.reached = true;
