@@ -16,7 +16,7 @@ pub(super) const LOSS_THRESHOLD: f64 = 0.02;
 const LOSS_THRESHOLD_QUIET: f64 = 0.1;
 /// Packets whose loss says nothing.
 const CHANCE: u64 = 2;
-/// The same in Startup.
+/// Fraction of loss without a queue that ends Startup, chance left aside.
 const STARTUP_QUIET: f64 = 0.2;
 const BETA: f64 = 0.7;
 const HEADROOM: f64 = 0.15;

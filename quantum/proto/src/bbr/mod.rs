@@ -10,6 +10,9 @@
 //!
 //! * Loss that the path has without a queue is learned ([`noise`]). Only what exceeds it, or comes with a queue, is congestion; and
 //!   the bandwidth is what the bottleneck carries, that loss included, so that random loss costs no rate.
+//! * Startup ends with the first queue ([`startup`]), and begins with 28 packets, spaced as the draft's ten are ([`control`]).
+//! * A flow whose probe found bandwidth probes again soon; one whose probe found none passes while a queue stands ([`probe_bw`]), and
+//!   gives way to it until that proves vain ([`bounds`]).
 //! * A probe for bandwidth ends as soon as it makes a queue rather than bandwidth ([`probe_bw`]), before the queue overflows.
 //! * A queue that stays when this flow drains its own belongs to others, and this flow holds its share of it ([`rival`]).
 //! * ProbeRTT every five seconds, as in the draft until 2026, and only when no recent packet saw the path empty.

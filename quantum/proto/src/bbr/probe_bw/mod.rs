@@ -3,8 +3,8 @@
 //! Owns the cycle of down, cruise, refill and up; and what each lap of it teaches of the bandwidth and of how much fits.
 //! Invariants: the filter of the bandwidth ages by one cycle per probe or one passed over, and not while the application limits the sender.
 //!
-//! The draft's flows come to equal shares in half a minute, as each probe brings a small flow only a little more than it costs it later. Here a flow that
-//! gained probes again soon, and one that did not passes when a queue stands.
+//! Two flows by the draft need half a minute and more to come to equal shares: each probe brings the smaller one little, and each of the larger one takes it
+//! away. Here a flow that gained probes again soon, and one that did not passes while a queue stands.
 
 mod cruise;
 mod down;
