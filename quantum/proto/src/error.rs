@@ -63,12 +63,20 @@ impl fmt::Display for CloseCode {
 
 /// The peer broke a rule, or TLS failed: the connection is closed with this code and reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {reason}")]
 pub struct TransportError {
     /// What the peer is told.
     pub code: CloseCode,
     /// The same in words.
     pub reason: Cow<'static, str>,
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason.is_empty() {
+            true => self.code.fmt(f),
+            false => write!(f, "{}: {}", self.code, self.reason),
+        }
+    }
 }
 
 impl TransportError {
@@ -140,4 +148,17 @@ pub enum SendError {
     /// The connection is over or closing.
     #[error("the connection is closed")]
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_shown_when_there_is_one() {
+        let shown =
+            |reason| ConnectionError::ClosedByPeer(TransportError::new(CloseCode::NO_ERROR, reason)).to_string();
+        assert_eq!(shown(""), "closed by the peer: no error");
+        assert_eq!(shown("bye"), "closed by the peer: no error: bye");
+    }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Receipts {
     repaired: u64,
     /// Packets with ECT(0), ECT(1) and CE, once there was one.
     ecn: Option<[u64; 3]>,
+    /// One was marked CE since the header last said so.
+    marked: bool,
 }
 
 impl Receipts {
@@ -61,6 +63,7 @@ impl Receipts {
             due: None,
             repaired: 0,
             ecn: None,
+            marked: false,
         }
     }
 
@@ -78,6 +81,7 @@ impl Receipts {
     pub(crate) fn on_packet(&mut self, now: Time, number: PacketNumber, asks: bool, at_once: bool, ecn: Option<Ecn>) {
         if let Some(ecn) = ecn {
             self.ecn.get_or_insert_default()[ecn as usize] += 1;
+            self.marked |= ecn == Ecn::Ce;
         }
         let opens = number.0 > self.expected;
         let fills = number.0 < self.expected;
@@ -188,6 +192,11 @@ impl Receipts {
         self.unreported = 0;
         self.gap = false;
         self.due = None;
+    }
+
+    /// Whether the header of the packet that goes out now says ECE.
+    pub(crate) fn take_marked(&mut self) -> bool {
+        std::mem::take(&mut self.marked)
     }
 
     /// Whether a packet is missing below one that arrived.

@@ -14,8 +14,14 @@ use crate::time::Time;
 pub(super) const LOSS_THRESHOLD: f64 = 0.02;
 /// The same where none stands: a policer, or a very short queue.
 const LOSS_THRESHOLD_QUIET: f64 = 0.1;
+/// Packets whose loss says nothing.
+const CHANCE: u64 = 2;
+/// Fraction of loss without a queue that ends Startup, chance left aside.
+const STARTUP_QUIET: f64 = 0.2;
 const BETA: f64 = 0.7;
 const HEADROOM: f64 = 0.15;
+/// So many rounds of giving way in vain show a queue of others, who do not.
+pub(super) const PATIENCE: u32 = 11;
 /// Of what was delivered, what is sent while a queue stands; and the least of the bandwidth that it takes away.
 const YIELD: f64 = 0.98;
 const YIELD_FLOOR: f64 = 0.8;
@@ -34,6 +40,8 @@ pub(super) struct Bounds {
     loss_in_round: bool,
     /// The recent round trip as it was a round ago.
     rtt_last: Duration,
+    /// Rounds of this lap in which this flow gave way and the queue did not.
+    pub(super) in_vain: u32,
     pub(super) tally: Tally,
     undo: Undo,
 }
@@ -62,6 +70,7 @@ impl Bounds {
             round_start: false,
             loss_in_round: false,
             rtt_last: Duration::ZERO,
+            in_vain: 0,
             tally: Tally::default(),
             undo: Undo::default(),
         }
@@ -179,11 +188,13 @@ impl Bbr {
         self.bounds.undo.lost += 1;
     }
 
-    /// Once per acknowledgement: whether its losses came with a queue; without one they teach the path's own loss.
+    /// Once per acknowledgement: whether its losses came with a queue. Those that no full queue explains teach the path's own loss.
     pub(super) fn classify_loss(&mut self, rtt: Option<Duration>) {
         let queued = self.rtt.queued(8);
         let (lost, settled) = self.bounds.tally.classify(queued);
-        if self.cycle.steady() && !queued && rtt.is_some_and(|rtt| self.rtt.quiet(rtt)) {
+        self.calm.on_settled(lost, settled);
+        let unforced = rtt.is_some_and(|rtt| (!queued && self.rtt.quiet(rtt)) || self.rtt.below_half(rtt));
+        if self.cycle.steady() && unforced {
             self.noise.learn(lost, settled);
         }
     }
@@ -224,7 +235,8 @@ impl Bbr {
         tally.congested(&self.noise, self.packet, 0.0, LOSS_THRESHOLD_QUIET)
     }
 
-    /// A queue that does not shrink though this flow makes none comes of estimates that together exceed the link: each holder of one gives a little.
+    /// A queue that does not shrink though this flow makes none comes of estimates that together exceed the link: each holder of one gives a
+    /// little. Where that does not help either, the queue is of those who never give way, and giving way is over for this lap.
     fn yield_to_queue(&mut self) {
         let recent = self.rtt.recent();
         let last = std::mem::replace(&mut self.bounds.rtt_last, recent);
@@ -234,7 +246,16 @@ impl Bbr {
             State::Cruise => last > recent,
             _ => return,
         };
-        if shrinking || self.rival.present() || !self.cycle.steady() || !self.rtt.queued(8) {
+        if self.rival.present() || !self.cycle.steady() || self.bounds.in_vain >= PATIENCE {
+            return;
+        }
+        if shrinking || !self.rtt.queued(8) {
+            self.bounds.in_vain = 0;
+            return;
+        }
+        self.bounds.in_vain += 1;
+        if self.bounds.in_vain == PATIENCE {
+            self.bounds.reset_short_term();
             return;
         }
         let latest = self.bounds.bandwidth_latest as f64 / self.state.pacing_gain();
@@ -262,9 +283,11 @@ impl Bbr {
     /// The draft's three conditions for leaving Startup by loss; the first, a whole round in recovery, is that this is judged once per round.
     fn check_startup_loss(&mut self) {
         let tally = &self.bounds.tally;
+        // Of the few packets of an early round a path that loses a tenth may lose a quarter, and Startup ends only once.
+        let packets = (tally.all_settled / self.packet).max(1) as f64;
+        let chance = 2.0 * (STARTUP_QUIET * (1.0 - STARTUP_QUIET) / packets).sqrt();
         let many = tally.marked >= 6
-            || (tally.events >= 6
-                && tally.congested(&self.noise, self.packet, LOSS_THRESHOLD, 2.0 * LOSS_THRESHOLD_QUIET));
+            || (tally.events >= 6 && tally.congested(&self.noise, self.packet, LOSS_THRESHOLD, STARTUP_QUIET + chance));
         if many {
             self.bounds.note_undo(State::Startup);
             self.full_pipe.reached = true;
@@ -279,7 +302,9 @@ impl Bbr {
         } else {
             LOSS_THRESHOLD_QUIET
         };
-        self.noise.excess(lost, settled, self.packet) as f64 > in_flight as f64 * threshold
+        // Of few packets in flight, one or two are lost by chance.
+        let most = (in_flight as f64 * threshold).max((CHANCE * self.packet) as f64);
+        self.noise.excess(lost, settled, self.packet) as f64 > most
     }
 
     pub(super) fn sample_too_high(&self, sample: &RateSample) -> bool {

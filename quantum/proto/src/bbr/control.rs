@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use super::{AckEnd, Bbr, State, sampler, sampler::RateSample};
 
-/// RFC 6928.
-pub(super) const INITIAL_PACKETS: u64 = 10;
+/// The packets of RFC 6928, from which the first rate is reckoned.
+const RATED_PACKETS: u64 = 10;
+/// What that rate, times the gain of Startup, sends in a round trip: the window does not stop the sender before it. As they are spaced, no queue sees
+/// more at once than with ten.
+pub(super) const INITIAL_PACKETS: u64 = 28;
 pub(super) const MIN_PACKETS: u64 = 4;
 /// The rate stays this far below the bandwidth, so that a queue drains.
 const MARGIN: f64 = 0.99;
@@ -46,20 +49,23 @@ impl Control {
             timeouts: 0,
             recovery: None,
         };
-        control.init_pacing_rate(initial_rtt);
+        control.init_pacing_rate(initial_rtt, packet);
         control.set_quantum(packet);
         control
     }
 
-    fn init_pacing_rate(&mut self, rtt: Duration) {
-        let nominal = sampler::rate(self.window, rtt.max(Duration::from_micros(1)));
+    fn init_pacing_rate(&mut self, rtt: Duration, packet: u64) {
+        let nominal = sampler::rate(
+            self.window.min(RATED_PACKETS * packet),
+            rtt.max(Duration::from_micros(1)),
+        );
         self.pacing_rate = (nominal as f64 * State::Startup.pacing_gain()) as u64;
     }
 
     /// The first sample of the round trip replaces the guess.
     pub(super) fn on_rtt(&mut self, rtt: Duration, packet: u64) {
         if std::mem::take(&mut self.guessed) {
-            self.init_pacing_rate(rtt);
+            self.init_pacing_rate(rtt, packet);
             self.set_quantum(packet);
         }
     }

@@ -66,7 +66,8 @@ impl MaxOfRounds {
 pub(super) struct RecentMin {
     last: Option<Duration>,
     present: Option<Duration>,
-    count: u32,
+    /// Samples of the last and the present.
+    counts: (u32, u32),
 }
 
 impl RecentMin {
@@ -74,8 +75,8 @@ impl RecentMin {
 
     pub(super) fn update(&mut self, rtt: Duration) {
         self.present = Some(self.present.map_or(rtt, |present| present.min(rtt)));
-        self.count += 1;
-        if self.count >= Self::SAMPLES {
+        self.counts.1 += 1;
+        if self.counts.1 >= Self::SAMPLES {
             self.turn();
         }
     }
@@ -84,8 +85,13 @@ impl RecentMin {
     pub(super) fn turn(&mut self) {
         if self.present.is_some() {
             self.last = self.present.take();
-            self.count = 0;
+            self.counts = (self.counts.1, 0);
         }
+    }
+
+    /// Rests on as many samples as it should.
+    pub(super) fn is_sure(&self) -> bool {
+        self.counts.0 + self.counts.1 >= Self::SAMPLES
     }
 
     pub(super) fn min(&self) -> Option<Duration> {

@@ -10,6 +10,9 @@
 //!
 //! * Loss that the path has without a queue is learned ([`noise`]). Only what exceeds it, or comes with a queue, is congestion; and
 //!   the bandwidth is what the bottleneck carries, that loss included, so that random loss costs no rate.
+//! * Startup ends with the first queue ([`startup`]), and begins with 28 packets, spaced as the draft's ten are ([`control`]).
+//! * A flow whose probe found bandwidth probes again soon; one whose probe found none passes while a queue stands ([`probe_bw`]), and
+//!   gives way to it until that proves vain ([`bounds`]).
 //! * A probe for bandwidth ends as soon as it makes a queue rather than bandwidth ([`probe_bw`]), before the queue overflows.
 //! * A queue that stays when this flow drains its own belongs to others, and this flow holds its share of it ([`rival`]).
 //! * ProbeRTT every five seconds, as in the draft until 2026, and only when no recent packet saw the path empty.
@@ -47,7 +50,7 @@ use self::{
     rival::Rival,
     rtt::RttModel,
     sampler::{RateSample, Sampler},
-    startup::FullPipe,
+    startup::{Calm, FullPipe},
 };
 pub(crate) use self::{pacer::Pacer, sampler::Snapshot};
 use crate::time::Time;
@@ -137,6 +140,7 @@ pub(crate) struct Bbr {
     /// Bytes per second: the maximum, bounded by what congestion taught of late.
     bandwidth: u64,
     noise: Noise,
+    calm: Calm,
     full_pipe: FullPipe,
     bounds: Bounds,
     cycle: Cycle,
@@ -162,6 +166,7 @@ impl Bbr {
             max_bandwidth: MaxOfCycles::default(),
             bandwidth: 0,
             noise: Noise::new(),
+            calm: Calm::default(),
             full_pipe: FullPipe::default(),
             bounds: Bounds::new(),
             cycle: Cycle::new(now),
@@ -218,6 +223,7 @@ impl Bbr {
     /// `count` packets that were reported lost have arrived after all.
     pub(crate) fn on_spurious(&mut self, count: u32) {
         self.sampler.on_spurious(u64::from(count) * self.packet);
+        self.calm.on_spurious(count);
         if self.cycle.steady() {
             self.noise.on_spurious(count);
         }
@@ -238,6 +244,7 @@ impl Bbr {
         }
         if let Some(rtt) = ack.rtt {
             self.rtt.sample(rtt);
+            self.calm.on_rtt(rtt);
             self.control.on_rtt(rtt, self.packet);
         }
         self.classify_loss(ack.rtt);
@@ -261,6 +268,7 @@ impl Bbr {
         self.max_bandwidth = MaxOfCycles::default();
         self.bandwidth = 0;
         self.rtt = RttModel::new(now);
+        self.calm = Calm::default();
         self.full_pipe = FullPipe::default();
         self.bounds = Bounds::new();
         self.rival = Rival::default();
@@ -318,6 +326,7 @@ impl Bbr {
             self.rounds.count += 1;
             self.cycle.rounds += 1;
             self.rtt.on_round();
+            self.calm.on_round();
             self.control.on_round();
         }
     }

@@ -46,13 +46,18 @@ impl Noise {
         if settled == 0 {
             return;
         }
+        self.learn_round(lost, settled);
+        if lost > 0 {
+            self.burst += (f64::from(lost) - self.burst) / 32.0;
+        }
+    }
+
+    /// The same of a whole round, which says nothing of bursts.
+    pub(super) fn learn_round(&mut self, lost: u32, settled: u32) {
         let (lost, settled) = (f64::from(lost), f64::from(settled));
         self.weight = (self.weight + settled).min(WINDOW);
         self.reported = (self.reported + (lost - self.reported * settled) / self.weight).clamp(0.0, 1.0);
         self.spurious = (self.spurious - self.spurious * settled / self.weight).max(0.0);
-        if lost > 0.0 {
-            self.burst += (lost - self.burst) / 32.0;
-        }
     }
 
     /// `count` packets reported lost were not. Such reports stay usual, but carry nothing.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::filters::RecentMin;
+use super::filters::{MaxOfCycles, RecentMin};
 use crate::time::Time;
 
 const MIN_LIFE: Duration = Duration::from_secs(10);
@@ -23,6 +23,9 @@ pub(super) struct RttModel {
     probe_min: Duration,
     probe_min_at: Time,
     recent: RecentMin,
+    /// Nanoseconds, of the last five to ten seconds.
+    longest: MaxOfCycles,
+    longest_since: Time,
     life: Duration,
     /// Nothing near the minimum was seen for [`PROBE_INTERVAL`].
     pub(super) expired: bool,
@@ -36,6 +39,8 @@ impl RttModel {
             probe_min: Duration::MAX,
             probe_min_at: now,
             recent: RecentMin::default(),
+            longest: MaxOfCycles::default(),
+            longest_since: now,
             life: MIN_LIFE,
             expired: false,
         }
@@ -61,6 +66,18 @@ impl RttModel {
         self.queue() > BLUR.max(self.min.unwrap_or_default() / fraction)
     }
 
+    /// Packets of late all stood in a queue of more than `bound`.
+    pub(super) fn surely_above(&self, bound: Duration) -> bool {
+        self.recent.is_sure() && self.queue() > bound
+    }
+
+    /// The queue in which a packet with this round trip stood was once twice as long, and so did not overflow.
+    pub(super) fn below_half(&self, rtt: Duration) -> bool {
+        let min = self.min.unwrap_or_default();
+        let longest = Duration::from_nanos(self.longest.max()).saturating_sub(min);
+        rtt.saturating_sub(min) <= longest / 2
+    }
+
     /// A packet with this round trip stood in no queue worth the name.
     pub(super) fn quiet(&self, rtt: Duration) -> bool {
         self.min.is_some_and(|min| rtt.saturating_sub(min) <= BLUR.max(min / 8))
@@ -82,6 +99,11 @@ impl RttModel {
     }
 
     pub(super) fn update(&mut self, now: Time, rtt: Duration) {
+        if now.since(self.longest_since) > PROBE_INTERVAL {
+            self.longest.advance();
+            self.longest_since = now;
+        }
+        self.longest.update(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
         // Within a thirty-second the queue is empty: on a quiet path no look is ever due.
         let near = self.probe_min != Duration::MAX && rtt <= self.probe_min + self.probe_min / 32;
         if near {

@@ -5,12 +5,17 @@ use crate::{
     connection::{Connection, Event},
     recovery::{Outcome, SentFrame},
     time::Time,
+    types::{Level, Side},
 };
 
 impl Connection {
     /// Tells every part what became of the packets, and empties the outcome.
     pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
         self.protection.learn(outcome);
+        // RFC 9001 section 4.1.2: the server has opened it, so the handshake is over for both, though its HANDSHAKE_DONE may be lost.
+        if self.side == Side::Client && outcome.acked.iter().any(|packet| packet.level == Level::Application) {
+            self.confirm(now);
+        }
         for packet in outcome.acked.drain(..) {
             if packet.asks_for_ack && packet.number >= self.path_began {
                 self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);

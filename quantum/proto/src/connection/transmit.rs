@@ -336,6 +336,9 @@ impl Connection {
     /// Seals the packet and books it.
     pub(super) fn send_packet(&mut self, now: Time, mut packet: Builder<'_>) -> Result<(), TransportError> {
         let space = packet.level.space();
+        if packet.level != Level::Early && self.receipts[space as usize].take_marked() {
+            packet.flags = packet.flags.with(Flags::ECE);
+        }
         self.log_sent(now, &packet);
         let (start, head) = packet.complete(self.ids.current());
         let Builder {

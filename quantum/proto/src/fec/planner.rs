@@ -34,7 +34,7 @@ const TARGET: f64 = 1.5e-4;
 /// Bytes sent per byte without protection, at most, for a dense flow.
 const MAX_BYTES: f64 = 3.0;
 /// The same for a sparse flow, which is slow by definition.
-const MAX_BYTES_SPARSE: f64 = 5.0;
+const MAX_BYTES_SPARSE: f64 = 7.0;
 /// Packets sent per packet without protection, at most, for a dense flow.
 const MAX_PACKETS: f64 = 1.35;
 /// Bytes of an IP packet beyond its messages: 28 (IP, UDP), 32 (header), 16 (tag).
@@ -95,7 +95,14 @@ const DENSE: [Means; 10] = [
     means(0, 3),
 ];
 /// For sparse flows; the parities are those of one packet.
-const SPARSE: [Means; 5] = [means(0, 1), means(1, 1), means(2, 1), means(0, 2), means(0, 3)];
+const SPARSE: [Means; 6] = [
+    means(0, 1),
+    means(1, 1),
+    means(2, 1),
+    means(3, 1),
+    means(0, 2),
+    means(0, 3),
+];
 /// For a message that no other follows soon.
 const LONE: [Means; 3] = [means(0, 1), means(0, 2), means(0, 3)];
 

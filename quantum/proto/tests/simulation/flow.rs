@@ -1,7 +1,8 @@
 //! Background traffic: a NewReno or CUBIC sender of full packets that never runs out, as a packet-level window model.
 //!
 //! Every packet is acknowledged alone. A packet is lost when one three later is acknowledged, or when the timer expires; what is
-//! lost is not sent again, for nobody reads it. RFC 5681, RFC 6582, RFC 9438 (with the Reno-friendly region, without HyStart).
+//! lost is not sent again, for nobody reads it. RFC 5681, RFC 6582, RFC 9438 (with the Reno-friendly region) and, for CUBIC, the delay test
+//! of HyStart as Linux has it: without it, CUBIC would begin with twice what the link holds, and live on that for many seconds.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,6 +23,32 @@ pub(crate) enum Algorithm {
     Cubic,
 }
 
+/// Finds in slow start that a queue grows. RFC 9406 section 4.2, without its slower growth, as in Linux.
+#[derive(Debug, Default)]
+struct HyStart {
+    min: Option<Duration>,
+    /// The smallest of the round's first samples, how many there were, and the first packet of the next round.
+    round: Duration,
+    samples: u32,
+    end: u64,
+}
+
+impl HyStart {
+    const SAMPLES: u32 = 8;
+
+    /// `number` was acknowledged, `next` is sent next. Returns whether a queue grows.
+    fn on_rtt(&mut self, number: u64, next: u64, rtt: Duration) -> bool {
+        let min = *self.min.insert(self.min.map_or(rtt, |min| min.min(rtt)));
+        if number >= self.end {
+            (self.end, self.round, self.samples) = (next, rtt, 0);
+        }
+        self.samples += 1;
+        self.round = self.round.min(rtt);
+        let bound = (min / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
+        self.samples == Self::SAMPLES && self.round >= min + bound
+    }
+}
+
 /// What arrives at one of the flow's ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrived {
@@ -36,7 +63,7 @@ pub(crate) struct Flow {
     pub(crate) up: usize,
     pub(crate) down: usize,
     /// Packets.
-    window: f64,
+    pub(crate) window: f64,
     threshold: f64,
     next: u64,
     in_flight: BTreeMap<u64, Time>,
@@ -48,6 +75,7 @@ pub(crate) struct Flow {
     plateau: f64,
     friendly: f64,
     epoch: Option<Time>,
+    hystart: HyStart,
     /// Packets that arrived.
     pub(crate) delivered: u64,
     pub(crate) lost: u64,
@@ -69,6 +97,7 @@ impl Flow {
             plateau: 0.0,
             friendly: 0.0,
             epoch: None,
+            hystart: HyStart::default(),
             delivered: 0,
             lost: 0,
         }
@@ -97,8 +126,15 @@ impl Flow {
         let Some(sent_at) = self.in_flight.remove(&number) else {
             return;
         };
-        self.sample(now.since(sent_at));
+        let rtt = now.since(sent_at);
+        self.sample(rtt);
         self.largest_acked = self.largest_acked.max(number);
+        if self.hystart.on_rtt(number, self.next, rtt)
+            && self.algorithm == Algorithm::Cubic
+            && self.window < self.threshold
+        {
+            self.threshold = self.window;
+        }
         self.grow(now);
         let kept = self.in_flight.split_off(&(self.largest_acked.saturating_sub(2)));
         let lost = std::mem::replace(&mut self.in_flight, kept);

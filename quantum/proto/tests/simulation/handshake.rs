@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use quantum_proto::{CloseCode, ConnectionError, Flags, SendError};
+use quantum_proto::{CloseCode, ConnectionError, Flags, SendError, Time};
 use rustls::Side;
 
 use crate::{
@@ -171,6 +171,36 @@ fn any_datagram_of_the_handshake_may_be_lost() {
         pair.run_to_end(if both { SECOND * 2 } else { SECOND });
         assert!(pair.client().closed.is_none() && pair.server().closed.is_none());
     });
+}
+
+/// When the client, which speaks all the time, begins to probe for larger packets: only after the handshake. `lost` datagrams of the
+/// server that hold nothing of the handshake get lost.
+fn confirmed_at(mut lost: u32) -> Time {
+    let mut built = Setup::new(1, link())
+        .client(|app| app.rate(Kind::RT, 100, SECOND))
+        .build();
+    built.world.tap = Some(Box::new(move |_, datagram| {
+        let drop =
+            lost > 0 && datagram.from == SERVER && wire::packets(&datagram.bytes).all(|packet| !packet.has(Flags::SYN));
+        lost -= u32::from(drop);
+        Verdict {
+            pass: !drop,
+            ..Verdict::PASS
+        }
+    }));
+    let mut pair = built.connect();
+    let client = pair.client;
+    pair.run_until(SECOND, "a larger packet got through", |world| {
+        world.slot(client).conn.stats().mtu > 1200
+    })
+}
+
+#[test]
+fn a_lost_handshake_done_is_made_up_for_by_any_acknowledgement() {
+    // The third is the one with HANDSHAKE_DONE.
+    let (clean, lossy) = (confirmed_at(0), confirmed_at(3));
+    // The server would say it again after a probe timeout, far more than a round trip.
+    assert!(lossy > clean && lossy <= clean + MS * 20, "{clean} {lossy}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod determinism;
 mod fairness;
 mod floods;
 mod flow_control;
+mod goals;
 mod handshake;
 mod latency;
 mod lifecycle;

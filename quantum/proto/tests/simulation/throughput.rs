@@ -4,9 +4,9 @@
 //! `SIM_LINKS=L2,L3` chooses links, `SIM_SEED=n` the seed, `SIM_SECONDS=n` the time of each measurement. Nothing but the link takes time:
 //! no CPU, no timer slack.
 
-use std::{env, fmt, time::Duration};
+use std::{cell::Cell, env, fmt, rc::Rc, time::Duration};
 
-use quantum_proto::Stats;
+use quantum_proto::{Flags, Stats};
 
 use crate::{
     app::Kind,
@@ -15,10 +15,12 @@ use crate::{
     journal::{Journal, bytes_between, quantile},
     link::{Counters, LinkSpec, Loss},
     pair::{MS, Pair, SECOND, Setup},
+    wire,
+    world::{SERVER, Verdict},
 };
 
 /// The links by name, both directions alike.
-fn links() -> Vec<(&'static str, LinkSpec)> {
+pub(crate) fn links() -> Vec<(&'static str, LinkSpec)> {
     let link = |rtt: u32, mbit: u64, loss, queue| {
         LinkSpec::clean(MS * rtt / 2)
             .limited(mbit * 1_000_000, queue)
@@ -50,17 +52,17 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// What a connection did after the first quarter of the time.
-struct Measured {
-    pair: Pair,
+pub(crate) struct Measured {
+    pub(crate) pair: Pair,
     /// Of the link from the client.
-    link: Counters,
+    pub(crate) link: Counters,
     /// Message bytes delivered each second.
-    goodput: f64,
-    stats: Stats,
-    early: Stats,
+    pub(crate) goodput: f64,
+    pub(crate) stats: Stats,
+    pub(crate) early: Stats,
 }
 
-fn measure(seed: u64, spec: &LinkSpec, time: Duration, rt: u32, bulk: bool) -> Measured {
+pub(crate) fn measure(seed: u64, spec: &LinkSpec, time: Duration, rt: u32, bulk: bool) -> Measured {
     let setup = Setup::new(seed, spec.clone()).client(|app| {
         let app = if rt > 0 { app.rate(Kind::RT, rt, time) } else { app };
         if bulk { app.bulk(Kind::BULK, time) } else { app }
@@ -159,4 +161,28 @@ fn bulk_uses_the_link_and_keeps_the_queue_short() {
         assert!(queue <= 0.5, "{name}: a queue of {queue:.2} BDP");
         assert!(drops <= 0.01, "{name}: {drops:.4} dropped at the queue's tail");
     }
+}
+
+/// Packets of the server, which only acknowledges bulk, with ECE in their header.
+fn echoes(mark_above: u64) -> u32 {
+    let link = LinkSpec {
+        mark_above,
+        ..LinkSpec::clean(MS * 20).limited(10_000_000, 1.0)
+    };
+    let mut built = Setup::new(1, link).client(|app| app.bulk(Kind::BULK, SECOND)).build();
+    let count = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&count);
+    built.world.tap = Some(Box::new(move |_, datagram| {
+        let echoes = datagram.from == SERVER && wire::packets(&datagram.bytes).any(|packet| packet.has(Flags::ECE));
+        counted.set(counted.get() + u32::from(echoes));
+        Verdict::PASS
+    }));
+    built.connect().run_to_end(SECOND * 5);
+    count.get()
+}
+
+#[test]
+fn a_mark_shows_in_the_header_of_the_answer() {
+    assert_eq!(echoes(u64::MAX), 0);
+    assert!(echoes(10_000) > 0);
 }

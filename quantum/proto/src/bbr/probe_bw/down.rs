@@ -1,11 +1,15 @@
 //! Down: slower than the path delivers, until the queue is gone and there is room for others.
 
 use super::{AckPhase, Bbr, State};
-use crate::{bbr::AckEnd, time::Time};
+use crate::{
+    bbr::{AckEnd, bounds::PATIENCE},
+    time::Time,
+};
 
 impl Bbr {
     pub(in crate::bbr) fn start_down(&mut self, now: Time) {
         self.bounds.reset_signals();
+        self.bounds.in_vain = 0;
         self.cycle.up.stop();
         self.cycle.lap += 1;
         self.pick_wait();
@@ -16,7 +20,7 @@ impl Bbr {
     }
 
     pub(super) fn update_down(&mut self, now: Time, ack: &AckEnd) {
-        if self.rival.present() {
+        if self.rival.present() || self.bounds.in_vain >= PATIENCE {
             self.start_cruise();
         } else if self.time_to_probe(now) {
             self.start_refill();

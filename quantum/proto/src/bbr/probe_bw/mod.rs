@@ -1,7 +1,10 @@
 //! ProbeBW: sends slower, as fast as, and now and then faster than the path delivers. draft-ietf-ccwg-bbr section 5.3.3.
 //!
 //! Owns the cycle of down, cruise, refill and up; and what each lap of it teaches of the bandwidth and of how much fits.
-//! Invariants: the filter of the bandwidth ages by one cycle per probe, and not while the application limits the sender.
+//! Invariants: the filter of the bandwidth ages by one cycle per probe or one passed over, and not while the application limits the sender.
+//!
+//! Two flows by the draft need half a minute and more to come to equal shares: each probe brings the smaller one little, and each of the larger one takes it
+//! away. Here a flow that gained probes again soon, and one that did not passes while a queue stands.
 
 mod cruise;
 mod down;
@@ -10,11 +13,17 @@ mod up;
 
 use std::time::Duration;
 
-use super::{AckEnd, Bbr, State, sampler::RateSample};
+use super::{AckEnd, Bbr, State, bounds::PATIENCE, sampler::RateSample};
 use crate::time::Time;
 
 /// Reno needs as many rounds between losses as it has packets in flight, and gets up to this many.
 const RENO_ROUNDS: u64 = 63;
+/// A probe that brought so much more is followed by another after so many rounds: the flow has less than its share, or the link has become
+/// faster. Sending a quarter more brings a flow with four fifths of a full link no more than that.
+const GAIN: f64 = 1.05;
+const GAIN_ROUNDS: u64 = 3;
+/// The same while a queue stands, which may go.
+const GAIN_ROUNDS_QUEUED: u64 = 12;
 const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_SPREAD_US: u64 = 1_000_000;
 
@@ -35,6 +44,8 @@ pub(super) struct Cycle {
     /// Since the cycle began, and how long until the next probe.
     started: Time,
     wait: Duration,
+    /// The bandwidth before the last probe; the largest number before the first.
+    before: u64,
     ack_phase: AckPhase,
     /// Losses of packets that probe are still waited for, and none was too many.
     pub(super) probing: bool,
@@ -54,6 +65,7 @@ impl Cycle {
             rounds: 0,
             started: now,
             wait: WAIT_MIN,
+            before: u64::MAX,
             ack_phase: AckPhase::Init,
             probing: false,
             too_high: false,
@@ -94,9 +106,43 @@ impl Bbr {
         self.cycle.wait = WAIT_MIN + Duration::from_micros(self.random.next() % WAIT_SPREAD_US);
     }
 
-    fn time_to_probe(&self, now: Time) -> bool {
+    fn time_to_probe(&mut self, now: Time) -> bool {
         let reno = self.bdp(1.0).min(self.control.window) / self.packet;
-        now.since(self.cycle.started) > self.cycle.wait || self.cycle.rounds >= reno.min(RENO_ROUNDS)
+        let over = now.since(self.cycle.started) > self.cycle.wait || self.cycle.rounds >= reno.min(RENO_ROUNDS);
+        if over && self.leaves_it_to_others() {
+            self.pass(now);
+            return false;
+        }
+        over || self.probes_again()
+    }
+
+    /// The last probe found more bandwidth than there had been.
+    fn gained(&self) -> bool {
+        self.max_bandwidth.max() as f64 >= self.cycle.before as f64 * GAIN
+    }
+
+    fn probes_again(&self) -> bool {
+        let rounds = if self.rtt.queued(8) {
+            GAIN_ROUNDS_QUEUED
+        } else {
+            GAIN_ROUNDS
+        };
+        self.cycle.rounds >= rounds && self.gained()
+    }
+
+    /// A queue stands that this flow does not need to make longer: its last probe found nothing. Where others never give way it probes all the same.
+    fn leaves_it_to_others(&self) -> bool {
+        self.cycle.steady() && self.rtt.queued(8) && !self.gained() && self.bounds.in_vain < PATIENCE
+    }
+
+    /// A cycle without a probe. What was measured before the last one is forgotten: in the queue stands what was claimed too much.
+    fn pass(&mut self, now: Time) {
+        if !self.sampler.app_limited() {
+            self.max_bandwidth.advance();
+        }
+        self.cycle.before = self.max_bandwidth.max();
+        self.cycle.started = now;
+        self.pick_wait();
     }
 
     /// What the acknowledgements of a probe teach. Returns whether it decided on the next state.

@@ -8,6 +8,7 @@ impl Bbr {
         self.bounds.reset_short_term();
         self.cycle.up.stop();
         self.cycle.precautionary = false;
+        self.cycle.before = self.max_bandwidth.max();
         self.cycle.ack_phase = AckPhase::Refilling;
         self.start_round();
         self.state = State::Refill;

@@ -198,10 +198,11 @@ fn the_quantum_is_a_millisecond_and_two_packets_at_least() {
 #[test]
 fn unlimited_senders_are_not_marked() {
     let mut harness = Harness::new();
-    harness.send(10);
-    harness.bbr.on_app_limited(10_000);
+    let window = harness.bbr.window();
+    harness.send((window / u64::from(PACKET)) as usize);
+    harness.bbr.on_app_limited(window);
     assert!(!harness.bbr.sampler.app_limited(), "the window kept it back");
-    harness.bbr.on_app_limited(9_000);
+    harness.bbr.on_app_limited(window - u64::from(PACKET));
     assert!(harness.bbr.sampler.app_limited());
 }
 

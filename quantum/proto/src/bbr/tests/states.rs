@@ -21,7 +21,7 @@ fn start(link: Link) -> Sim {
 fn startup_fills_the_path_and_drain_empties_it() {
     let mut sim = start(link(0));
     sim.run(secs(1.0));
-    assert_eq!(states(&sim), ["Startup 1", "Drain 8", "ProbeBW_CRUISE 9"]);
+    assert_eq!(states(&sim), ["Startup 1", "Drain 6", "ProbeBW_CRUISE 7"]);
 }
 
 #[test]
@@ -31,13 +31,13 @@ fn a_lap_of_probing() {
     assert_eq!(
         states(&sim)[4..],
         [
-            "ProbeBW_UP 72",
-            "ProbeBW_DOWN 74",
-            "ProbeBW_CRUISE 77",
-            "ProbeBW_REFILL 137",
-            "ProbeBW_UP 138",
-            "ProbeBW_DOWN 140",
-            "ProbeBW_CRUISE 143"
+            "ProbeBW_UP 70",
+            "ProbeBW_DOWN 72",
+            "ProbeBW_CRUISE 75",
+            "ProbeBW_REFILL 135",
+            "ProbeBW_UP 136",
+            "ProbeBW_DOWN 138",
+            "ProbeBW_CRUISE 141"
         ]
     );
 }
@@ -51,18 +51,19 @@ fn a_lap_on_a_long_path() {
         states(&sim),
         [
             "Startup 1",
-            "Drain 7",
-            "ProbeBW_DOWN 8",
-            "ProbeBW_CRUISE 8",
-            "ProbeBW_REFILL 20",
-            "ProbeBW_UP 21",
-            "ProbeBW_DOWN 26",
-            "ProbeBW_CRUISE 29",
-            "ProbeBW_REFILL 38",
-            "ProbeBW_UP 39",
-            "ProbeBW_DOWN 41",
-            "ProbeBW_CRUISE 44",
-            "ProbeBW_REFILL 52"
+            "Drain 5",
+            "ProbeBW_CRUISE 6",
+            "ProbeBW_REFILL 17",
+            "ProbeBW_UP 18",
+            "ProbeBW_DOWN 20",
+            "ProbeBW_CRUISE 24",
+            "ProbeBW_REFILL 32",
+            "ProbeBW_UP 33",
+            "ProbeBW_DOWN 35",
+            "ProbeBW_CRUISE 39",
+            "ProbeBW_REFILL 46",
+            "ProbeBW_UP 47",
+            "ProbeBW_DOWN 49"
         ]
     );
 }
@@ -76,20 +77,22 @@ fn probe_rtt_after_the_path_became_longer() {
         states(&sim),
         [
             "Startup 1",
-            "Drain 8",
-            "ProbeBW_CRUISE 9",
-            "ProbeBW_REFILL 71",
-            "ProbeBW_UP 72",
-            "ProbeBW_DOWN 74",
-            "ProbeBW_CRUISE 77",
-            "ProbeBW_REFILL 137",
-            "ProbeBW_UP 138",
-            "ProbeBW_DOWN 139",
-            "ProbeBW_REFILL 201",
-            "ProbeBW_UP 202",
-            "ProbeBW_DOWN 203",
-            "ProbeRTT 255",
-            "ProbeBW_CRUISE 262"
+            "Drain 6",
+            "ProbeBW_CRUISE 7",
+            "ProbeBW_REFILL 69",
+            "ProbeBW_UP 70",
+            "ProbeBW_DOWN 72",
+            "ProbeBW_CRUISE 75",
+            "ProbeBW_REFILL 135",
+            "ProbeBW_UP 136",
+            "ProbeBW_DOWN 137",
+            "ProbeBW_CRUISE 151",
+            "ProbeBW_REFILL 199",
+            "ProbeBW_UP 200",
+            "ProbeBW_DOWN 201",
+            "ProbeBW_CRUISE 215",
+            "ProbeRTT 257",
+            "ProbeBW_CRUISE 264"
         ]
     );
 }
@@ -103,10 +106,10 @@ fn a_deep_queue_of_others_is_tried_at_once() {
         states(&sim),
         [
             "Startup 1",
-            "Drain 8",
-            "ProbeBW_DOWN 12",
-            "ProbeRTT 19",
-            "ProbeBW_CRUISE 23"
+            "Drain 4",
+            "ProbeBW_CRUISE 4",
+            "ProbeRTT 13",
+            "ProbeBW_CRUISE 17"
         ]
     );
 }
