@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "aetherflow-statesync",
         &["aetherflow-schema", "aetherflow-log-core", "aetherflow-oplog"],
     ),
+    ("aetherflow-session", &["aetherflow-schema"]),
     ("aetherflow-gateway", &["aetherflow-schema", "aetherflow-runtime"]),
     ("aetherflow-console", &[]),
     (
@@ -28,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "aetherflow-oplog",
             "aetherflow-runtime",
             "aetherflow-statesync",
+            "aetherflow-session",
             "aetherflow-gateway",
             "aetherflow-console",
         ],
@@ -38,7 +40,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Packages that only some layers may touch: the log knows bytes, not automerge, and cores do no I/O.
 const RESERVED: &[(&str, &[&str])] = &[
     ("automerge", &["aetherflow-statesync", "aetherflow-loadtest"]),
-    ("rocksdb", &["aetherflow-log-store"]),
+    ("rocksdb", &["aetherflow-log-store", "aetherflow-session"]),
+    ("tonic", &["aetherflow-session"]),
+    ("async-nats", &["aetherflow-session"]),
     ("axum", &["aetherflow-gateway"]),
     (
         "tokio",
@@ -47,6 +51,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "aetherflow-oplog",
             "aetherflow-runtime",
             "aetherflow-statesync",
+            "aetherflow-session",
             "aetherflow-gateway",
             "aetherflow",
             "aetherflow-loadtest",
