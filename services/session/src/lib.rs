@@ -12,8 +12,11 @@
 //! The gateway knows none of this: it holds [`Sessions`](aetherflow_schema::sessions::Sessions),
 //! [`Presence`](aetherflow_schema::presence::Presence) and [`DocumentLocks`](aetherflow_schema::locks::DocumentLocks).
 
+mod alarm;
 mod clock;
 mod core;
+pub mod locks;
+pub mod presence;
 pub mod service;
 pub mod store;
 

@@ -1,21 +1,19 @@
 //! The registry under its lock, and what is done about its effects.
 
-use std::{
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockReadGuard,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use aetherflow_schema::{
     id::SessionId,
     sessions::{NodeId, Protocol, SessionError, SessionInfo, SessionState, SessionStatistics, record::SessionRecord},
 };
-use tokio::sync::Notify;
 use uuid::Builder;
 
 use super::{NewSession, SessionCompanion, options::SessionOptions, watchers::Watchers, writing::Writing};
 use crate::{
+    alarm::Alarm,
     clock::Clock,
     core::{effects::Effects, entry::Live, registry::Registry},
     store::SessionStore,
@@ -33,9 +31,7 @@ pub(super) struct Inner {
     pub(super) writing: Writing,
     companions: Vec<Arc<dyn SessionCompanion>>,
     registry: RwLock<Registry>,
-    /// When the task of the timers will look again.
-    armed_ms: AtomicU64,
-    pub(super) earlier: Notify,
+    pub(super) alarm: Alarm,
     stopping: AtomicBool,
     pub(super) refused: AtomicU64,
 }
@@ -58,8 +54,7 @@ impl Inner {
             writing: Writing::default(),
             companions,
             registry: RwLock::new(registry),
-            armed_ms: AtomicU64::new(0),
-            earlier: Notify::new(),
+            alarm: Alarm::default(),
             stopping: AtomicBool::new(false),
             refused: AtomicU64::new(0),
         }
@@ -71,6 +66,20 @@ impl Inner {
 
     /// Does something with the registry, and then what follows from it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Registry, u64, &mut Effects) -> T) -> T {
+        let (result, next_ms) = self.apply(change);
+        self.alarm.sooner(next_ms);
+        result
+    }
+
+    /// Does what is due, a slice of it; when there is more to do, which is at once if the slice was not all. For the task
+    /// that waits for the alarm.
+    pub(super) fn expire(&self, steps: usize) -> Option<u64> {
+        self.alarm.disarm();
+        self.apply(|registry, now_ms, effects| registry.expire(now_ms, steps, effects)).1
+    }
+
+    /// What came of it, and when something is due next.
+    fn apply<T>(&self, change: impl FnOnce(&mut Registry, u64, &mut Effects) -> T) -> (T, Option<u64>) {
         let mut effects = Effects::default();
         let now_ms = self.clock.now_ms();
         let (result, next_ms) = {
@@ -82,24 +91,8 @@ impl Inner {
             }
             (result, registry.next_ms())
         };
-        if next_ms.is_some_and(|next_ms| next_ms < self.armed_ms.load(Relaxed)) {
-            self.earlier.notify_one();
-        }
         self.carry_out(effects);
-        result
-    }
-
-    /// Does what is due, a slice of it; when there is more to do, which is at once if the slice was not all.
-    pub(super) fn expire(&self, steps: usize) -> Option<u64> {
-        // Whoever changes something from here on sees that nobody is armed for it.
-        self.armed_ms.store(u64::MAX, Relaxed);
-        let next_ms = self.change(|registry, now_ms, effects| {
-            let more = registry.expire(now_ms, steps, effects);
-            let next_ms = if more { Some(now_ms) } else { registry.next_ms() };
-            self.armed_ms.store(next_ms.unwrap_or(u64::MAX), Relaxed);
-            next_ms
-        });
-        next_ms
+        (result, next_ms)
     }
 
     fn carry_out(&self, effects: Effects) {

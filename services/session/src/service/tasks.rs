@@ -41,16 +41,8 @@ pub(super) async fn start(inner: &Arc<Inner>) -> Result<JoinSet<()>, StoreError>
 /// Does what is due when it is, in slices.
 async fn keep_time(inner: Arc<Inner>) {
     loop {
-        match inner.expire(SLICE) {
-            Some(next_ms) if next_ms <= inner.clock.now_ms() => tokio::task::yield_now().await,
-            Some(next_ms) => {
-                tokio::select! {
-                    () = tokio::time::sleep_until(inner.clock.instant(next_ms)) => {}
-                    () = inner.earlier.notified() => {}
-                }
-            }
-            None => inner.earlier.notified().await,
-        }
+        let next_ms = inner.expire(SLICE);
+        inner.alarm.wait(&inner.clock, next_ms).await;
     }
 }
 
