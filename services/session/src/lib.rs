@@ -15,6 +15,7 @@
 mod alarm;
 mod clock;
 mod core;
+pub mod grpc;
 pub mod locks;
 pub mod presence;
 pub mod service;

@@ -10,7 +10,7 @@
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
-//pub mod nats;
+pub mod nats;
 
 use std::time::Duration;
 
