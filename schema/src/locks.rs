@@ -77,12 +77,7 @@ impl LockError {
 /// The locks of all documents. Nothing waits for a lock to become free.
 pub trait DocumentLocks: Send + Sync + 'static {
     /// Takes a document's lock. One who holds it already renews it, and keeps the token.
-    fn acquire(
-        &self,
-        document: &DocumentId,
-        author: &Author,
-        ttl: Duration,
-    ) -> BoxFuture<'_, Result<Lock, LockError>>;
+    fn acquire(&self, document: &DocumentId, author: &Author, ttl: Duration) -> BoxFuture<'_, Result<Lock, LockError>>;
 
     /// Holds it for so long from now on.
     fn renew(

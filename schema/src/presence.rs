@@ -196,9 +196,15 @@ mod tests {
         let Ok(server_frame::Kind::PresenceEvent(found)) = decode_server(event.frame()) else {
             panic!("not presence");
         };
-        assert_eq!((&*found.state, found.ttl_ms, &*found.principal), (&b"cursor"[..], 500, "ada"));
+        assert_eq!(
+            (&*found.state, found.ttl_ms, &*found.principal),
+            (&b"cursor"[..], 500, "ada")
+        );
         assert_eq!(found.change(), PresenceChange::Joined);
         let left = PresenceEvent::left(&document, (session, &ada));
-        assert_eq!((left.ttl_ms, left.state.len(), left.change), (0, 0, PresenceChange::Left));
+        assert_eq!(
+            (left.ttl_ms, left.state.len(), left.change),
+            (0, 0, PresenceChange::Left)
+        );
     }
 }

@@ -296,7 +296,10 @@ mod tests {
             body: BusBody::Absent(SessionId(Uuid::from_u128(9))),
         };
         let hex: String = message.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "080112036f6e65180220032a0407070707309875421000000000000000000000000000000009");
+        assert_eq!(
+            hex,
+            "080112036f6e65180220032a0407070707309875421000000000000000000000000000000009"
+        );
     }
 
     #[test]

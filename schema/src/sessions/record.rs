@@ -284,7 +284,10 @@ mod tests {
         assert_eq!(reread(&|r| r.peer = "x".into()), Err(RecordError::Field("peer")));
         assert_eq!(reread(&|r| r.node = "a.b".into()), Err(RecordError::Field("node")));
         let short = Bytes::from_static(b"abc");
-        assert_eq!(reread(&|r| r.resume_hash = short.clone()), Err(RecordError::Field("resume hash")));
+        assert_eq!(
+            reread(&|r| r.resume_hash = short.clone()),
+            Err(RecordError::Field("resume hash"))
+        );
         let many = vec![SessionCursor::default(); CURSORS + 1];
         assert_eq!(reread(&|r| r.cursors = many.clone()), Err(RecordError::Field("cursor")));
     }

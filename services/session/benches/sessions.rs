@@ -155,10 +155,16 @@ async fn measure(dir: &Path, count: u64, seconds: Duration) {
     let ids: Arc<Vec<SessionId>> = Arc::new(handles.iter().map(|handle| handle.id()).collect());
     let name = format!("look-up among {}", ids.len());
     print(&format!("{name}, alone"), &look_up(&service, &ids, seconds, 1).await);
-    print(&format!("{name}, 2 threads"), &look_up(&service, &ids, seconds, 2).await);
+    print(
+        &format!("{name}, 2 threads"),
+        &look_up(&service, &ids, seconds, 2).await,
+    );
     let stop = Arc::new(AtomicBool::new(false));
     let busy = tokio::spawn(create_until(service.clone(), next.clone(), stop.clone(), Resume::Later));
-    print(&format!("{name}, while sessions are created"), &look_up(&service, &ids, seconds, 1).await);
+    print(
+        &format!("{name}, while sessions are created"),
+        &look_up(&service, &ids, seconds, 1).await,
+    );
     stop.store(true, Relaxed);
     drop(busy.await);
 
@@ -172,7 +178,11 @@ async fn measure(dir: &Path, count: u64, seconds: Duration) {
     print("heard of a session", &Cell::of(heard, begin.elapsed()));
     let begin = Instant::now();
     let statistics = service.statistics();
-    println!("\nstatistics of {} sessions: {:?}", statistics.in_state.iter().sum::<u64>(), begin.elapsed());
+    println!(
+        "\nstatistics of {} sessions: {:?}",
+        statistics.in_state.iter().sum::<u64>(),
+        begin.elapsed()
+    );
 }
 
 async fn create(
@@ -185,7 +195,14 @@ async fn create(
     let stop = Arc::new(AtomicBool::new(false));
     let begin = Instant::now();
     let tasks: Vec<_> = (0..creators)
-        .map(|_| tokio::spawn(create_until(service.clone(), next.clone(), stop.clone(), resume.clone())))
+        .map(|_| {
+            tokio::spawn(create_until(
+                service.clone(),
+                next.clone(),
+                stop.clone(),
+                resume.clone(),
+            ))
+        })
         .collect();
     tokio::time::sleep(seconds).await;
     stop.store(true, Relaxed);

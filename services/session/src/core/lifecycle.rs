@@ -73,7 +73,10 @@ impl Registry {
         record.connection = None;
         record.state = SessionState::Disconnecting;
         record.node = self.node.clone();
-        self.put(Entry::new(record, None, Some(revision)), now_ms + self.times.resume_window);
+        self.put(
+            Entry::new(record, None, Some(revision)),
+            now_ms + self.times.resume_window,
+        );
     }
 
     /// The client is known.
@@ -168,7 +171,10 @@ impl Registry {
         let node = self.node.clone();
         let entry = self.entry_mut(id)?;
         if entry.record.node != node {
-            return Err(SessionError::Invalid(format!("the session is on node {}", entry.record.node)));
+            return Err(SessionError::Invalid(format!(
+                "the session is on node {}",
+                entry.record.node
+            )));
         }
         let mut attributes: Attributes = entry.record.attributes.clone();
         for (name, value) in patch.attributes {
@@ -351,7 +357,9 @@ fn move_cursor(cursors: &mut Cursors, document: &DocumentId, offset: Option<Offs
         return Ok(cursors.remove(document).is_some());
     };
     if cursors.len() >= CURSORS && !cursors.contains_key(document) {
-        return Err(SessionError::Invalid(format!("a session has cursors in at most {CURSORS} documents")));
+        return Err(SessionError::Invalid(format!(
+            "a session has cursors in at most {CURSORS} documents"
+        )));
     }
     Ok(cursors.insert(document.clone(), offset) != Some(offset))
 }

@@ -12,7 +12,10 @@ use std::{
 use aetherflow_schema::{
     access::Principal,
     id::{ConnectionId, SessionId},
-    sessions::{NodeId, PAGE, record::SessionRecord, SessionError, SessionFilter, SessionInfo, SessionPage, SessionState, SessionStatistics, TrafficStats},
+    sessions::{
+        NodeId, PAGE, SessionError, SessionFilter, SessionInfo, SessionPage, SessionState, SessionStatistics,
+        TrafficStats, record::SessionRecord,
+    },
 };
 
 use super::{
@@ -83,6 +86,7 @@ impl Registry {
         self.sessions.get_mut(&id).ok_or(SessionError::NotFound)
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -111,10 +115,7 @@ impl Registry {
     /// Takes a session out, with all that points to it.
     pub(super) fn take(&mut self, id: SessionId) -> Option<Entry> {
         let entry = self.sessions.remove(&id)?;
-        for (timer, wheel) in [
-            (entry.timer, &mut self.timers),
-            (entry.save_timer, &mut self.saves),
-        ] {
+        for (timer, wheel) in [(entry.timer, &mut self.timers), (entry.save_timer, &mut self.saves)] {
             timer.map(|timer| wheel.cancel(timer));
         }
         self.own -= usize::from(entry.record.node == self.node);
@@ -233,10 +234,18 @@ impl Registry {
         let mut page = SessionPage::default();
         let candidates: Box<dyn Iterator<Item = SessionId>> = if let Some(connection) = &filter.connection {
             let found = self.connections.get(connection).copied();
-            Box::new(found.into_iter().filter(move |id| after.is_none_or(|after| *id > after)))
+            Box::new(
+                found
+                    .into_iter()
+                    .filter(move |id| after.is_none_or(|after| *id > after)),
+            )
         } else if let Some(principal) = &filter.principal {
             let sessions = self.principals.get(principal);
-            Box::new(sessions.into_iter().flat_map(move |sessions| sessions.range(range).copied()))
+            Box::new(
+                sessions
+                    .into_iter()
+                    .flat_map(move |sessions| sessions.range(range).copied()),
+            )
         } else {
             Box::new(self.sessions.range(range).map(|(id, _)| *id))
         };
@@ -286,7 +295,9 @@ fn fits(record: &SessionRecord, connection: Option<&(NodeId, ConnectionId)>, fil
         states,
         document,
     } = filter;
-    principal.as_ref().is_none_or(|principal| *principal == record.principal)
+    principal
+        .as_ref()
+        .is_none_or(|principal| *principal == record.principal)
         && wanted.as_ref().is_none_or(|wanted| Some(wanted) == connection)
         && node.as_ref().is_none_or(|node| *node == record.node)
         && (states.is_empty() || states.contains(&record.state))
@@ -304,7 +315,9 @@ pub(crate) fn matches(session: &SessionInfo, filter: &SessionFilter) -> bool {
         states,
         document,
     } = filter;
-    principal.as_ref().is_none_or(|principal| *principal == session.principal)
+    principal
+        .as_ref()
+        .is_none_or(|principal| *principal == session.principal)
         && connection
             .as_ref()
             .is_none_or(|(node, connection)| *node == session.node && Some(*connection) == session.connection)

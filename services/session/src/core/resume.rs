@@ -95,7 +95,10 @@ impl Registry {
     ) -> Result<Cursors, SessionError> {
         let id = record.id;
         let cursors = record.cursors.clone();
-        let here = self.sessions.get(&id).is_some_and(|entry| entry.record.node == self.node);
+        let here = self
+            .sessions
+            .get(&id)
+            .is_some_and(|entry| entry.record.node == self.node);
         if !here && !self.has_room() {
             return Err(SessionError::Full);
         }

@@ -106,7 +106,11 @@ fn a_session_lives_and_ends_as_the_times_say() {
     pass(&mut registry, 29);
     assert_eq!(state(&registry, 1), Some(SessionState::Connecting));
     let effects = pass(&mut registry, 30);
-    assert_eq!((state(&registry, 1), effects.closed), (None, vec![id(1)]), "it never said what it wanted");
+    assert_eq!(
+        (state(&registry, 1), effects.closed),
+        (None, vec![id(1)]),
+        "it never said what it wanted"
+    );
     assert_eq!(effects.told[0].1, EndReason::Expired);
 
     let mut effects = Effects::default();
@@ -126,7 +130,10 @@ fn a_session_lives_and_ends_as_the_times_say() {
     let effects = pass(&mut registry, 1301);
     assert_eq!((state(&registry, 2), effects.closed), (None, vec![id(2)]));
     let counts = registry.statistics();
-    assert_eq!((counts.opened, counts.ended, counts.expired, counts.principals), (2, 2, 2, 0));
+    assert_eq!(
+        (counts.opened, counts.ended, counts.expired, counts.principals),
+        (2, 2, 2, 0)
+    );
     assert_eq!(counts.in_state, [0; 5]);
     assert_eq!(registry.next_ms(), None, "nothing is left to be timed");
 }
@@ -154,10 +161,20 @@ fn what_cannot_be_resumed_ends_with_its_connection_and_the_rest_waits() {
     let mut effects = Effects::default();
     registry.introduce(600, id(3), &bye, client(), &mut effects).unwrap();
     registry.disconnect(605, id(3), &bye, true, &mut effects);
-    assert_eq!((state(&registry, 3), effects.forget.len()), (None, 1), "it said goodbye");
+    assert_eq!(
+        (state(&registry, 3), effects.forget.len()),
+        (None, 1),
+        "it said goodbye"
+    );
 }
 
-fn come_back(registry: &mut Registry, now_ms: u64, n: u8, with: &ResumeToken, fresh: u8) -> Result<Arc<Live>, SessionError> {
+fn come_back(
+    registry: &mut Registry,
+    now_ms: u64,
+    n: u8,
+    with: &ResumeToken,
+    fresh: u8,
+) -> Result<Arc<Live>, SessionError> {
     let record = registry.entry(id(n))?.to_record();
     admit(&record, with, &Principal::anonymous())?;
     let record = take_over(record, with, &token(n, fresh), &node("one"))?;
@@ -178,10 +195,15 @@ fn a_client_that_comes_back_goes_on_and_its_tokens_rotate() {
     let first = begin(&mut registry, 0, 1, true);
     registry.introduce(0, id(1), &first, client(), &mut effects).unwrap();
     let document = DocumentId::from_bytes(&[9; 16]).unwrap();
-    registry.set_cursor(1, id(1), &first, &document, Some(Offset(77))).unwrap();
+    registry
+        .set_cursor(1, id(1), &first, &document, Some(Offset(77)))
+        .unwrap();
     first.traffic.received(1, 50);
     registry.disconnect(5, id(1), &first, false, &mut effects);
-    assert!(come_back(&mut registry, 10, 1, &token(1, 9), 2).is_err(), "any secret would do");
+    assert!(
+        come_back(&mut registry, 10, 1, &token(1, 9), 2).is_err(),
+        "any secret would do"
+    );
 
     let second = come_back(&mut registry, 10, 1, &token(1, 1), 2).unwrap();
     assert_eq!(state(&registry, 1), Some(SessionState::Active));
@@ -197,8 +219,15 @@ fn a_client_that_comes_back_goes_on_and_its_tokens_rotate() {
         Err(SessionError::TakenOver)
     ));
     registry.disconnect(22, id(1), &second, true, &mut effects);
-    assert_eq!(state(&registry, 1), Some(SessionState::Active), "who lost a session does not end it");
-    assert!(come_back(&mut registry, 23, 1, &token(1, 2), 4).is_err(), "one that never reached anybody");
+    assert_eq!(
+        state(&registry, 1),
+        Some(SessionState::Active),
+        "who lost a session does not end it"
+    );
+    assert!(
+        come_back(&mut registry, 23, 1, &token(1, 2), 4).is_err(),
+        "one that never reached anybody"
+    );
 
     // It got the answer, so that what it had before is void.
     third.heard(30);
@@ -245,7 +274,9 @@ fn patches_are_whole_and_only_for_the_revision_they_mean() {
     let before = registry.entry(id(1)).unwrap().record.clone();
     assert!(registry.patch(1, id(1), patch(None, 9000), &mut effects).is_err());
     assert_eq!(registry.entry(id(1)).unwrap().record, before);
-    registry.patch(1, id(1), patch(Some(revision), 3), &mut effects).unwrap();
+    registry
+        .patch(1, id(1), patch(Some(revision), 3), &mut effects)
+        .unwrap();
     let after = &registry.entry(id(1)).unwrap().record;
     assert_eq!(after.attributes, [("a".to_owned(), "xxx".to_owned())].into());
     assert_eq!(after.cursors.len(), 2);
@@ -253,7 +284,10 @@ fn patches_are_whole_and_only_for_the_revision_they_mean() {
         registry.patch(1, id(1), patch(Some(revision), 4), &mut effects),
         Err(SessionError::Conflict)
     );
-    assert_eq!(registry.delete(id(1), Some(revision), &mut effects), Err(SessionError::Conflict));
+    assert_eq!(
+        registry.delete(id(1), Some(revision), &mut effects),
+        Err(SessionError::Conflict)
+    );
     registry.delete(id(1), Some(revision + 1), &mut effects).unwrap();
     assert_eq!(registry.delete(id(1), None, &mut effects), Err(SessionError::NotFound));
     assert_eq!(effects.events.last().unwrap().change, SessionChange::Ended);
@@ -298,9 +332,21 @@ fn sessions_of_other_nodes_come_go_and_vanish_with_them() {
     assert_eq!(pass(&mut registry, 10).save, [id(1)]);
     registry.saved(10, id(1), Revision(5));
     assert_eq!(pass(&mut registry, 309).save, []);
-    assert_eq!(pass(&mut registry, 310).save, [id(1)], "what vanishes is stored again in time");
+    assert_eq!(
+        pass(&mut registry, 310).save,
+        [id(1)],
+        "what vanishes is stored again in time"
+    );
 
-    let other = |n, revision| (SessionRecord { node: node("two"), ..conformance::record(n) }, Revision(revision));
+    let other = |n, revision| {
+        (
+            SessionRecord {
+                node: node("two"),
+                ..conformance::record(n)
+            },
+            Revision(revision),
+        )
+    };
     let mut told = |registry: &mut Registry, now_ms, (record, revision)| {
         let mut effects = Effects::default();
         registry.on_stored(now_ms, record, revision, &mut effects);
@@ -313,7 +359,10 @@ fn sessions_of_other_nodes_come_go_and_vanish_with_them() {
     let effects = told(&mut registry, 330, other(1, 8));
     assert_eq!((effects.told[0].1, effects.closed), (EndReason::TakenOver, vec![id(1)]));
     assert_eq!(registry.entry(id(1)).unwrap().record.node, node("two"));
-    assert_eq!(registry.set_cursor(331, id(1), &live, &DocumentId::from_bytes(&[1]).unwrap(), None), Err(SessionError::TakenOver));
+    assert_eq!(
+        registry.set_cursor(331, id(1), &live, &DocumentId::from_bytes(&[1]).unwrap(), None),
+        Err(SessionError::TakenOver)
+    );
 
     let mut effects = Effects::default();
     registry.on_forgotten(id(2), Revision(6), &mut effects);
@@ -323,7 +372,11 @@ fn sessions_of_other_nodes_come_go_and_vanish_with_them() {
     let effects = pass(&mut registry, 1229);
     assert!(effects.is_empty());
     let effects = pass(&mut registry, 1230);
-    assert_eq!((registry.len(), effects.forget.len(), effects.closed.len()), (0, 0, 0), "its node is gone");
+    assert_eq!(
+        (registry.len(), effects.forget.len(), effects.closed.len()),
+        (0, 0, 0),
+        "its node is gone"
+    );
 }
 
 proptest! {

@@ -88,6 +88,7 @@ impl<T> Wheel<T> {
     }
 
     /// Timers that are set.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -201,9 +202,7 @@ impl<T> Wheel<T> {
     }
 
     fn clamp(&self, deadline_ms: u64) -> u64 {
-        deadline_ms
-            .saturating_sub(self.origin)
-            .clamp(self.elapsed, FARTHEST)
+        deadline_ms.saturating_sub(self.origin).clamp(self.elapsed, FARTHEST)
     }
 
     /// The slot that comes next, and when it begins. What is being moved down comes before all else.

@@ -137,13 +137,19 @@ pub(super) fn new_session(request: wire::CreateSessionRequest) -> Result<NewSess
         attributes: request.attributes,
         peer: match &*request.peer {
             "" => None,
-            peer => Some(peer.parse().map_err(|_| invalid("peer", "must be an address and port"))?),
+            peer => Some(
+                peer.parse()
+                    .map_err(|_| invalid("peer", "must be an address and port"))?,
+            ),
         },
     })
 }
 
 pub(super) fn patch(request: wire::UpdateSessionRequest) -> Result<SessionPatch, Status> {
-    let set = request.set_attributes.into_iter().map(|(name, value)| (name, Some(value)));
+    let set = request
+        .set_attributes
+        .into_iter()
+        .map(|(name, value)| (name, Some(value)));
     let removed = request.remove_attributes.into_iter().map(|name| (name, None));
     let mut cursors = Vec::new();
     for cursor in &request.set_cursors {

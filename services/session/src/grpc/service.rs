@@ -146,10 +146,7 @@ impl Calls for SessionGrpc {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::SessionEvent, Status>> + Send>>;
 
-    async fn watch(
-        &self,
-        request: Request<wire::WatchSessionsRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<wire::WatchSessionsRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         let filter = convert::filter(request.filter)?;
         let watch = self.sessions.watch(filter, request.include_current);

@@ -34,7 +34,10 @@ async fn one_holds_it_and_the_others_hear_who_does() {
     );
     let again = locks.acquire(&document(1), &ada, TTL).await.unwrap();
     assert_eq!(again.fencing, first.fencing, "one who asks twice holds it once");
-    assert_eq!(locks.holder(&document(1)).await.unwrap().map(|lock| lock.session), Some(ada.session));
+    assert_eq!(
+        locks.holder(&document(1)).await.unwrap().map(|lock| lock.session),
+        Some(ada.session)
+    );
     let not_mine = locks.release(&document(1), bob.session, first.fencing).await;
     assert_eq!(not_mine, Err(LockError::NotHeld));
     locks.release(&document(1), ada.session, first.fencing).await.unwrap();
@@ -50,15 +53,25 @@ async fn a_lock_that_is_not_renewed_is_free() {
     let (ada, bob) = (author(1), author(2));
     let first = locks.acquire(&document(1), &ada, TTL).await.unwrap();
     tokio::time::sleep(Duration::from_secs(9)).await;
-    locks.renew(&document(1), ada.session, first.fencing, TTL).await.unwrap();
+    locks
+        .renew(&document(1), ada.session, first.fencing, TTL)
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(9)).await;
     assert!(locks.acquire(&document(1), &bob, TTL).await.is_err());
     tokio::time::sleep(Duration::from_millis(1000)).await;
     assert_eq!(locks.holder(&document(1)).await, Ok(None));
     let late = locks.renew(&document(1), ada.session, first.fencing, TTL).await;
-    assert_eq!(late, Err(LockError::NotHeld), "the holder is too late even if nobody else came");
+    assert_eq!(
+        late,
+        Err(LockError::NotHeld),
+        "the holder is too late even if nobody else came"
+    );
     let second = locks.acquire(&document(1), &ada, TTL).await.unwrap();
-    assert!(second.fencing > first.fencing, "what it did in between is not under this lock");
+    assert!(
+        second.fencing > first.fencing,
+        "what it did in between is not under this lock"
+    );
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert!(locks.shared.lock().is_empty());
 }

@@ -22,13 +22,7 @@ use super::{
 
 impl Shard {
     /// Another node spoke; `node` is this one.
-    pub(super) fn on_message(
-        &mut self,
-        now_ms: u64,
-        node: &NodeId,
-        message: BusMessage,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_message(&mut self, now_ms: u64, node: &NodeId, message: BusMessage, commands: &mut Vec<Command>) {
         let Some(room) = self.rooms.get_mut(&message.document) else {
             return;
         };
@@ -56,14 +50,7 @@ impl Shard {
         }
     }
 
-    fn on_present(
-        &mut self,
-        now_ms: u64,
-        document: &DocumentId,
-        origin: Origin,
-        present: BusPresent,
-        lease_ms: u64,
-    ) {
+    fn on_present(&mut self, now_ms: u64, document: &DocumentId, origin: Origin, present: BusPresent, lease_ms: u64) {
         let Some(room) = self.rooms.get_mut(document) else {
             return;
         };
@@ -99,7 +86,9 @@ impl Shard {
             until_ms,
             timer: self.timers.set(deadline_ms, Timer::Member(document.clone(), session)),
         };
-        room.tell(&member.origin, || Room::event(document, (session, &member), change, now_ms));
+        room.tell(&member.origin, || {
+            Room::event(document, (session, &member), change, now_ms)
+        });
         room.members.insert(session, member);
     }
 

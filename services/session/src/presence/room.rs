@@ -78,7 +78,13 @@ impl Room {
     ) -> Arc<PresenceEvent> {
         let who = (session, &member.principal);
         let ttl_ms = member.ttl_ms(now_ms);
-        Arc::new(PresenceEvent::present(document, who, change, member.state.clone(), ttl_ms))
+        Arc::new(PresenceEvent::present(
+            document,
+            who,
+            change,
+            member.state.clone(),
+            ttl_ms,
+        ))
     }
 
     /// Tells all watchers but those of the connection it is about.

@@ -16,9 +16,7 @@ use std::{
 use aetherflow_schema::{
     id::{ConnectionId, DocumentId, SessionId},
     native::PRESENCE_TTL_MS_MAX,
-    presence::{
-        PRESENT_DOCUMENTS, Presence, PresenceError, PresenceEvent, PresenceWatcher, Present, bus::BusMessage,
-    },
+    presence::{PRESENT_DOCUMENTS, Presence, PresenceError, PresenceEvent, PresenceWatcher, Present, bus::BusMessage},
     sessions::NodeId,
 };
 use bytes::Bytes;
@@ -230,13 +228,15 @@ fn forget(sessions: &mut HashMap<SessionId, BTreeSet<DocumentId>>, session: Sess
 
 impl Presence for PresenceService {
     fn watch(&self, document: &DocumentId, watcher: Arc<dyn PresenceWatcher>) {
-        self.shared
-            .change(document, |shard, now_ms, commands| shard.watch(now_ms, document, watcher, commands));
+        self.shared.change(document, |shard, now_ms, commands| {
+            shard.watch(now_ms, document, watcher, commands)
+        });
     }
 
     fn unwatch(&self, document: &DocumentId, connection: ConnectionId) {
-        self.shared
-            .change(document, |shard, _, commands| shard.unwatch(document, connection, commands));
+        self.shared.change(document, |shard, _, commands| {
+            shard.unwatch(document, connection, commands)
+        });
     }
 
     fn present(&self, present: Present) -> Result<(), PresenceError> {
@@ -248,8 +248,9 @@ impl Presence for PresenceService {
             return Err(PresenceError::TooManyDocuments);
         }
         documents.insert(document.clone());
-        self.shared
-            .change(&document, |shard, now_ms, commands| shard.present(now_ms, present, commands));
+        self.shared.change(&document, |shard, now_ms, commands| {
+            shard.present(now_ms, present, commands)
+        });
         Ok(())
     }
 
@@ -263,8 +264,9 @@ impl Presence for PresenceService {
     fn leave(&self, session: SessionId) {
         let mut sessions = self.shared.session(session);
         for document in sessions.remove(&session).unwrap_or_default() {
-            self.shared
-                .change(&document, |shard, _, commands| shard.absent(&document, session, commands));
+            self.shared.change(&document, |shard, _, commands| {
+                shard.absent(&document, session, commands)
+            });
         }
     }
 

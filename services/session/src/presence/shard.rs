@@ -13,7 +13,7 @@ use std::{
 use aetherflow_schema::{
     id::{ConnectionId, DocumentId, SessionId},
     presence::{
-        Present, PresenceChange, PresenceEvent, PresenceWatcher,
+        PresenceChange, PresenceEvent, PresenceWatcher, Present,
         bus::{BusBody, BusMember, BusPresent, ROSTER},
     },
 };
@@ -74,7 +74,12 @@ impl Shard {
         let connection = watcher.connection();
         for (session, member) in &room.members {
             if member.origin != Origin::Here(connection) {
-                watcher.hear(&Room::event(document, (*session, member), PresenceChange::Joined, now_ms));
+                watcher.hear(&Room::event(
+                    document,
+                    (*session, member),
+                    PresenceChange::Joined,
+                    now_ms,
+                ));
             }
         }
         room.watchers.insert(connection, watcher);
@@ -124,18 +129,15 @@ impl Shard {
             until_ms,
             timer: self.timers.set(until_ms, Timer::Member(document.clone(), session)),
         };
-        room.tell(&member.origin, || Room::event(&document, (session, &member), change, now_ms));
+        room.tell(&member.origin, || {
+            Room::event(&document, (session, &member), change, now_ms)
+        });
         commands.push(Command::Say(document, say(now_ms, session, &member)));
         room.members.insert(session, member);
     }
 
     /// Whether it was present on this node.
-    pub(super) fn absent(
-        &mut self,
-        document: &DocumentId,
-        session: SessionId,
-        commands: &mut Vec<Command>,
-    ) -> bool {
+    pub(super) fn absent(&mut self, document: &DocumentId, session: SessionId, commands: &mut Vec<Command>) -> bool {
         let here = self.is_here(document, session);
         if here {
             self.remove(document, session);

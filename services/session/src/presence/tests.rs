@@ -90,7 +90,10 @@ async fn those_who_watch_hear_of_the_others_and_newcomers_of_everybody() {
     assert_eq!(heard(&two), [(1, Updated, Bytes::from_static(b"b"))]);
     assert_eq!(heard(&one), [(2, Joined, Bytes::from_static(b"c"))]);
     let here = presence.here(&document(1));
-    assert_eq!(here.iter().map(|event| event.session).collect::<Vec<_>>(), [session(1), session(2)]);
+    assert_eq!(
+        here.iter().map(|event| event.session).collect::<Vec<_>>(),
+        [session(1), session(2)]
+    );
     assert_eq!(presence.count(), 2);
     presence.absent(&document(1), session(1));
     presence.absent(&document(1), session(1));
@@ -209,7 +212,11 @@ async fn nodes_tell_one_another_and_a_node_that_dies_is_forgotten() {
     one.present(present(1, 2, b"c", 3_600_000)).unwrap();
     one.absent(&document(1), session(1));
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let expected = [(1, Updated, Bytes::from_static(b"b")), (2, Joined, Bytes::from_static(b"c")), (1, Left, NOTHING)];
+    let expected = [
+        (1, Updated, Bytes::from_static(b"b")),
+        (2, Joined, Bytes::from_static(b"c")),
+        (1, Left, NOTHING),
+    ];
     assert_eq!(heard(&ear), expected);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!((heard(&ear), two.count()), (vec![], 1), "rosters keep it");
@@ -250,7 +257,11 @@ async fn what_is_lost_is_made_good() {
         let here = presence.here(&document(1));
         here.iter().map(|event| (event.session, event.state.clone())).collect()
     };
-    assert_ne!(of(&one), of(&two), "nothing that mattered was lost: the test proves nothing");
+    assert_ne!(
+        of(&one),
+        of(&two),
+        "nothing that mattered was lost: the test proves nothing"
+    );
     losing.store(false, Relaxed);
     // The next roster, and answers to what it makes one ask.
     tokio::time::sleep(Duration::from_secs(6)).await;

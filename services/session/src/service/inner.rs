@@ -75,7 +75,8 @@ impl Inner {
     /// that waits for the alarm.
     pub(super) fn expire(&self, steps: usize) -> Option<u64> {
         self.alarm.disarm();
-        self.apply(|registry, now_ms, effects| registry.expire(now_ms, steps, effects)).1
+        self.apply(|registry, now_ms, effects| registry.expire(now_ms, steps, effects))
+            .1
     }
 
     /// What came of it, and when something is due next.

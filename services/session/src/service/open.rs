@@ -41,8 +41,9 @@ impl Inner {
                     self.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     tracing::debug!(session = %token.session(), "not resumed");
                 }
-                result @ (Ok(_)
-                | Err(SessionError::Full | SessionError::Unavailable(_) | SessionError::Stopping)) => return result,
+                result @ (Ok(_) | Err(SessionError::Full | SessionError::Unavailable(_) | SessionError::Stopping)) => {
+                    return result;
+                }
             }
         }
         self.begin(new).await
@@ -74,8 +75,8 @@ impl Inner {
             Some(_) => Some(self.within(self.store.create(&record)).await?),
         };
         let live = Arc::new(Live::new(Some((new.connection, new.sink)), now_ms));
-        let begun = self
-            .change(|registry, now_ms, effects| registry.begin(now_ms, record, live.clone(), stored, effects));
+        let begun =
+            self.change(|registry, now_ms, effects| registry.begin(now_ms, record, live.clone(), stored, effects));
         if let Err(error) = begun {
             if let Some(revision) = stored {
                 self.writing.forget(id, revision);
@@ -105,12 +106,11 @@ impl Inner {
         record.connection = Some(new.connection);
         let written = self.within(self.store.update(&record, expected)).await?;
         *revision = Some(written);
-        let live = Arc::new(Live::new(
-            Some((new.connection, new.sink.clone())),
-            self.clock.now_ms(),
-        ));
+        let live = Arc::new(Live::new(Some((new.connection, new.sink.clone())), self.clock.now_ms()));
         // Those that moved meanwhile are not in the record.
-        if let Ok(entry) = self.read().entry(id) {
+        if let Ok(entry) = self.read().entry(id)
+            && entry.record.node == self.node
+        {
             record.cursors.clone_from(&entry.record.cursors);
         }
         let cursors = self.change(|registry, now_ms, effects| {
@@ -176,10 +176,7 @@ impl Inner {
     }
 
     /// Waits for the store, but not for ever.
-    pub(super) async fn within<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let patience = self.options.store_timeout;
         match timeout(patience, call).await {
             Ok(result) => result,

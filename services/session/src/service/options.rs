@@ -105,7 +105,10 @@ mod tests {
             change(&mut options);
             options.validate().unwrap_err()
         };
-        assert_eq!(refused(|o| o.resume_window = Duration::ZERO), OptionsError::Zero("resume_window"));
+        assert_eq!(
+            refused(|o| o.resume_window = Duration::ZERO),
+            OptionsError::Zero("resume_window")
+        );
         assert_eq!(refused(|o| o.sessions_max = 0), OptionsError::Zero("sessions_max"));
         assert_eq!(refused(|o| o.expire_after = o.idle_after), OptionsError::Order);
     }

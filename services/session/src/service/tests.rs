@@ -102,7 +102,15 @@ async fn a_client_comes_back_within_the_window_and_not_after_it() {
     assert!(third.handle.id() != id && third.resumed.is_none());
     assert_eq!(*companion.0.lock().unwrap(), [id]);
     let statistics = service.statistics();
-    assert_eq!((statistics.opened, statistics.resumed, statistics.resume_refused, statistics.expired), (2, 1, 1, 1));
+    assert_eq!(
+        (
+            statistics.opened,
+            statistics.resumed,
+            statistics.resume_refused,
+            statistics.expired
+        ),
+        (2, 1, 1, 1)
+    );
 }
 
 #[tokio::test]
@@ -122,7 +130,10 @@ async fn of_two_who_come_with_one_token_one_goes_on() {
     assert_eq!(two.handle.renew().await, Err(SessionError::TakenOver));
     drop((first, two));
     let info = service.look_up(id).unwrap();
-    assert_eq!((info.state, info.connection), (SessionState::Active, Some(ConnectionId(3))));
+    assert_eq!(
+        (info.state, info.connection),
+        (SessionState::Active, Some(ConnectionId(3)))
+    );
     // A later hello on the same connection.
     let renewed = three.handle.renew().await.unwrap().unwrap();
     drop(three);
@@ -181,7 +192,10 @@ async fn sessions_outlive_the_server_and_those_that_ended_do_not() {
     assert_eq!(service_2.look_up(id).unwrap().state, SessionState::Disconnecting);
     assert!(gone.into_iter().all(|id| service_2.look_up(id).is_err()));
     let (again, _ended) = open(&service_2, 5, Resume::From(resume)).await;
-    assert_eq!((again.handle.id(), again.resumed), (id, Some([(document, Offset(9))].into())));
+    assert_eq!(
+        (again.handle.id(), again.resumed),
+        (id, Some([(document, Offset(9))].into()))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +217,10 @@ async fn a_session_of_the_service_lives_by_its_heartbeat() {
     assert_eq!(service.heartbeat(id), Err(SessionError::NotFound));
     assert_eq!(*companion.0.lock().unwrap(), [id]);
     let (opened, _ended) = open(&service, 1, Resume::Never).await;
-    assert!(matches!(service.heartbeat(opened.handle.id()), Err(SessionError::Invalid(_))));
+    assert!(matches!(
+        service.heartbeat(opened.handle.id()),
+        Err(SessionError::Invalid(_))
+    ));
 }
 
 #[tokio::test]

@@ -68,7 +68,10 @@ pub fn record(n: u8) -> SessionRecord {
         heard_ms: 2_000,
         state: SessionState::Active,
         attributes: [("n".to_owned(), n.to_string())].into(),
-        cursors: DocumentId::from_bytes(&[n; 16]).map(|id| (id, Offset(n.into()))).into_iter().collect(),
+        cursors: DocumentId::from_bytes(&[n; 16])
+            .map(|id| (id, Offset(n.into())))
+            .into_iter()
+            .collect(),
         resume: Some(ResumeHashes::of(&ResumeToken::new(id, [n; 32]))),
     }
 }
@@ -104,14 +107,21 @@ async fn what_was_stored_is_read<S: SessionStore>(store: &S) {
     assert_eq!(ok(store.read(stored.id).await), None);
     let first = ok(store.create(&stored).await);
     let found = ok(store.read(stored.id).await);
-    assert_eq!(found.map(|copy| (copy.record, copy.revision)), Some((stored.clone(), first)));
+    assert_eq!(
+        found.map(|copy| (copy.record, copy.revision)),
+        Some((stored.clone(), first))
+    );
     stored.state = SessionState::Disconnecting;
     stored.attributes.insert("more".to_owned(), "x".repeat(4000));
     let second = ok(store.update(&stored, first).await);
     assert!(second > first, "revisions grow");
     let found = ok(store.read(stored.id).await);
     assert_eq!(found.map(|copy| (copy.record, copy.revision)), Some((stored, second)));
-    assert_eq!(ok(store.read(record(2).id).await), None, "sessions do not see one another");
+    assert_eq!(
+        ok(store.read(record(2).id).await),
+        None,
+        "sessions do not see one another"
+    );
 }
 
 async fn only_the_expected_copy_is_replaced_or_deleted<S: SessionStore>(store: &S) {
@@ -139,7 +149,11 @@ async fn of_many_writers_one_wins<S: SessionStore>(store: &S) {
     let results = join_all((0..20).map(|_| store.update(&stored, first))).await;
     let winners: Vec<_> = results.iter().filter(|result| result.is_ok()).collect();
     assert_eq!(winners.len(), 1);
-    assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(StoreError::Conflict))));
+    assert!(
+        results
+            .iter()
+            .all(|result| matches!(result, Ok(_) | Err(StoreError::Conflict)))
+    );
     let results = join_all((0..20).map(|_| async { store.create(&record(2)).await })).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
 }
@@ -148,7 +162,10 @@ async fn many_sessions_are_created_at_once<S: SessionStore>(store: &S) {
     let revisions = join_all((0..200).map(|n| async move { store.create(&record(n)).await })).await;
     for (n, revision) in revisions.into_iter().enumerate() {
         let found = ok(store.read(record(n as u8).id).await);
-        assert_eq!(found.map(|copy| (copy.record, copy.revision)), Some((record(n as u8), ok(revision))));
+        assert_eq!(
+            found.map(|copy| (copy.record, copy.revision)),
+            Some((record(n as u8), ok(revision)))
+        );
     }
 }
 

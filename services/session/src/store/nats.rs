@@ -12,6 +12,7 @@ use aetherflow_schema::{documents::BoxFuture, id::SessionId, sessions::record::S
 use async_nats::jetstream::{
     self,
     kv::{self, CreateErrorKind, Operation, UpdateErrorKind},
+    stream,
 };
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -54,35 +55,48 @@ pub struct NatsStore {
 }
 
 impl NatsStore {
-    /// Opens the bucket, and makes it when it is not there.
+    /// Opens the bucket, and makes it when it is not there. One that is there keeps its own lease, so that all nodes agree.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses, or the bucket is there with another lease.
+    /// When the server cannot be reached or refuses, or the bucket that is there keeps things for ever.
     pub async fn open(client: async_nats::Client, options: NatsOptions) -> Result<Self, StoreError> {
         let context = jetstream::new(client);
-        let config = kv::Config {
-            bucket: options.bucket,
-            description: "sessions of AetherFlow's clients".to_owned(),
-            history: 1,
+        // A bucket is a stream with these settings. The client's own call asks for the account first, in a way that servers
+        // before 2.10 do not understand.
+        let config = stream::Config {
+            name: format!("KV_{}", options.bucket),
+            description: Some("sessions of AetherFlow's clients".to_owned()),
+            subjects: vec![format!("$KV.{}.>", options.bucket)],
+            max_messages_per_subject: 1,
             max_age: options.lease,
             num_replicas: options.replicas,
-            ..kv::Config::default()
+            discard: stream::DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            ..stream::Config::default()
         };
-        // The same again is no error: nodes that start together all do this.
-        let bucket = context.create_key_value(config).await.map_err(unreachable)?;
-        Ok(Self {
-            bucket,
-            lease: options.lease,
-        })
+        let stream = context.get_or_create_stream(config).await.map_err(unreachable)?;
+        let lease = stream.cached_info().config.max_age;
+        if lease.is_zero() {
+            let why = format!("the bucket {} keeps sessions for ever; delete it", options.bucket);
+            return Err(StoreError::Unreachable(why));
+        }
+        let bucket = context.get_key_value(options.bucket).await.map_err(unreachable)?;
+        Ok(Self { bucket, lease })
     }
 
     async fn put(&self, record: SessionRecord, expected: Option<Revision>) -> Result<Revision, StoreError> {
         let (key, value) = (key(record.id), record.encode().into());
         let revision = match expected {
-            None => self.bucket.create(key, value).await.map_err(|error| match error.kind() {
-                CreateErrorKind::AlreadyExists => StoreError::Exists,
-                _ => unreachable(error),
-            })?,
+            None => self
+                .bucket
+                .create(key, value)
+                .await
+                .map_err(|error| match error.kind() {
+                    CreateErrorKind::AlreadyExists => StoreError::Exists,
+                    _ => unreachable(error),
+                })?,
             Some(expected) => self.bucket.update(key, value, expected.0).await.map_err(refused)?,
         };
         Ok(Revision(revision))
@@ -104,7 +118,8 @@ impl NatsStore {
     }
 
     async fn follow(&self) -> Result<mpsc::Receiver<StoreEvent>, StoreError> {
-        let watch = self.bucket.watch_all().await.map_err(unreachable)?;
+        // The newest copy of each session, in the order in which they were stored, and then what comes.
+        let watch = self.bucket.watch_with_history(">").await.map_err(unreachable)?;
         let marker = format!("{MARKER}{}", Uuid::new_v4());
         self.bucket.put(&marker, Vec::new().into()).await.map_err(unreachable)?;
         let (events, watcher) = mpsc::channel(WAITING);
