@@ -1,5 +1,7 @@
 //! The gRPC service over a real TCP connection.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::sync::Arc;
 
 use aetherflow_schema::sessions::{NodeId, wire};

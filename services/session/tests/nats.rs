@@ -1,5 +1,7 @@
 //! Two nodes on a real nats-server: what they store, and what they hear of one another.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 mod support;
 
 use std::{

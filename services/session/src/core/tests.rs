@@ -347,7 +347,7 @@ fn sessions_of_other_nodes_come_go_and_vanish_with_them() {
             Revision(revision),
         )
     };
-    let mut told = |registry: &mut Registry, now_ms, (record, revision)| {
+    let told = |registry: &mut Registry, now_ms, (record, revision)| {
         let mut effects = Effects::default();
         registry.on_stored(now_ms, record, revision, &mut effects);
         effects

@@ -9,9 +9,9 @@ use std::{
 use tempfile::TempDir;
 
 /// What takes longer than this has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Nats {
+pub(crate) struct Nats {
     process: Child,
     dir: TempDir,
     url: String,
@@ -29,7 +29,7 @@ fn program() -> PathBuf {
 
 impl Nats {
     /// On a free port, with JetStream, in a directory of its own.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = TempDir::new().unwrap();
         let process = Command::new(program())
             .args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir"])
@@ -72,7 +72,7 @@ impl Nats {
     }
 
     /// A client of its own, as of another node.
-    pub async fn client(&self) -> async_nats::Client {
+    pub(crate) async fn client(&self) -> async_nats::Client {
         let options = async_nats::ConnectOptions::new().no_echo();
         options.connect(&self.url).await.expect("a connection to nats-server")
     }
@@ -86,7 +86,7 @@ impl Drop for Nats {
 }
 
 /// Waits until something is so.
-pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "still not: {what}");
