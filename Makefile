@@ -55,7 +55,7 @@ loadtest/stock/node_modules: loadtest/stock/package-lock.json
 
 .PHONY: test
 test: ## Checks everything: lints, unit tests, stock clients, browser, torture
-	@ops/build/setup --browser
+	@ops/build/setup --test
 	@$(MAKE) --no-print-directory lint build loadtest/stock/node_modules
 	@ops/build/test
 
@@ -64,8 +64,9 @@ test-powercut: build ## Cuts the power of a disk under load, again and again (ne
 	$(ROCKSDB) cargo test --locked -p aetherflow-loadtest --test powercut -- --ignored --nocapture
 
 .PHONY: bench
-bench: setup ## Measures the log beside the raw disk
+bench: setup ## Measures the log and sessions beside the raw disk
 	$(ROCKSDB) cargo bench --locked -p aetherflow-oplog --bench append
+	$(ROCKSDB) cargo bench --locked -p aetherflow-session --bench sessions
 
 .PHONY: release
 release: setup console ## Builds the server with all optimisations

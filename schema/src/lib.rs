@@ -14,6 +14,9 @@
 //! | [`access`] | who may do what: the stage between decoding and appending |
 //! | [`documents`] | what a gateway asks of whoever materializes documents |
 //! | [`document_log`] | what it asks of whoever keeps their entries |
+//! | [`sessions`] | what it asks of whoever keeps sessions |
+//! | [`presence`] | who is present on which document |
+//! | [`locks`] | who works on which document |
 
 pub mod access;
 pub mod close;
@@ -21,6 +24,9 @@ pub mod document_log;
 pub mod documents;
 pub mod id;
 pub mod limits;
+pub mod locks;
 pub mod native;
+pub mod presence;
 pub mod record;
 pub mod repo;
+pub mod sessions;
