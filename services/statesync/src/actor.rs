@@ -186,7 +186,8 @@ impl Actor {
         match input {
             Input::Attach(key, peer) => self.peers.attach(key, peer),
             Input::Detach(key) => self.peers.detach(key),
-            Input::Frame(key, author, frame) => self.take_frame(key, author, frame).await,
+            Input::Frame(key, author, frame) => self.take_frame(key, author, frame, true).await,
+            Input::Listen(key, author, frame) => self.take_frame(key, author, frame, false).await,
             Input::Announce(key, storages) => self.peers.announce(key, &storages),
             Input::Create(author, content, answer) => self.create(author, content, answer).await,
             Input::Import(author, file, answer) => self.import(author, file, answer).await,
@@ -208,7 +209,7 @@ impl Actor {
         }
     }
 
-    async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame) {
+    async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame, may_write: bool) {
         let large = frame.message.len() > LARGE_BYTES;
         let taken = if large {
             let document = self.document.clone();
@@ -221,11 +222,16 @@ impl Actor {
         } else {
             intake::take_in(&self.document, &author, &frame.message)
         };
-        let intake = match taken {
+        let mut intake = match taken {
             Ok(intake) => intake,
             Err(reason) => return self.peers.malformed(key, reason),
         };
+        if !may_write && intake.strip() {
+            self.peers.refuse(key, "this document is for reading only".to_owned());
+        }
         if let Some(state) = self.peers.get_mut(key) {
+            // Tells automerge not to ask for what would be refused; when that changes it asks for what it missed.
+            state.set_read_only(!may_write);
             state.asked |= frame.request && intake.message.message.heads.is_empty();
         }
         let commit = if intake.entries.is_empty() {
