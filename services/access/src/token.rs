@@ -183,6 +183,11 @@ fn identity(claims: &Claims, local: bool, expires_at: u64) -> Result<Identity, A
 }
 
 impl Ours {
+    /// Whether the grants are document ids with roles.
+    pub fn is_sound(&self) -> bool {
+        self.grants().is_some()
+    }
+
     /// The grants; `None` when they are none.
     pub(crate) fn grants(&self) -> Option<TokenGrants> {
         let mut grants = TokenGrants::default();

@@ -2,7 +2,10 @@
 //!
 //! Owns the UDP socket and the server's identity. What travels on which channel is in `schema::native::lanes`.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use aetherflow_gateway::{Carrier, NativeService};
 use aetherflow_runtime::shutdown::Shutdown;
@@ -63,6 +66,10 @@ async fn accept(endpoint: Endpoint, native: NativeService, shutdown: Shutdown) {
 struct Quantum(Connection);
 
 impl Carrier for Quantum {
+    fn address(&self) -> IpAddr {
+        self.0.remote().ip()
+    }
+
     fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
         Box::pin(async { self.0.recv().await.ok().map(|message| message.data) })
     }

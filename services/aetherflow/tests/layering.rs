@@ -17,6 +17,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "aetherflow-statesync",
         &["aetherflow-schema", "aetherflow-log-core", "aetherflow-oplog"],
     ),
+    (
+        "aetherflow-access",
+        &["aetherflow-schema", "aetherflow-oplog", "aetherflow-runtime"],
+    ),
     ("aetherflow-gateway", &["aetherflow-schema", "aetherflow-runtime"]),
     ("aetherflow-console", &[]),
     (
@@ -28,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "aetherflow-oplog",
             "aetherflow-runtime",
             "aetherflow-statesync",
+            "aetherflow-access",
             "aetherflow-gateway",
             "aetherflow-console",
         ],
@@ -40,6 +45,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("automerge", &["aetherflow-statesync", "aetherflow-loadtest"]),
     ("rocksdb", &["aetherflow-log-store"]),
     ("axum", &["aetherflow-gateway"]),
+    ("governor", &["aetherflow-access"]),
     (
         "tokio",
         &[
@@ -47,6 +53,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "aetherflow-oplog",
             "aetherflow-runtime",
             "aetherflow-statesync",
+            "aetherflow-access",
             "aetherflow-gateway",
             "aetherflow",
             "aetherflow-loadtest",
