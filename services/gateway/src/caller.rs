@@ -101,6 +101,8 @@ pub(crate) struct Lease {
     timer: Pin<Box<Sleep>>,
     /// Nothing is read until then.
     paused: Option<Pin<Box<Sleep>>>,
+    /// It was said that the identity has ended. That is said once: what follows is the connection's matter.
+    ended: bool,
 }
 
 impl Default for Lease {
@@ -108,6 +110,7 @@ impl Default for Lease {
         Self {
             timer: Box::pin(sleep_until(Instant::now())),
             paused: None,
+            ended: false,
         }
     }
 }
@@ -137,11 +140,12 @@ impl Lease {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let Some(end) = who.identity().expires_at else {
+            let Some(end) = who.identity().expires_at.filter(|_| !self.ended) else {
                 return Poll::Pending;
             };
             let left = Duration::from_secs(end.saturating_sub(now_s()));
             if left.is_zero() {
+                self.ended = true;
                 return Poll::Ready(Err(Close::plain(CloseCode::TokenExpired)));
             }
             let latest = Instant::now() + left.min(NAP);

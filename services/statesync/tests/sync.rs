@@ -79,7 +79,7 @@ async fn changes_of_a_peer_that_may_only_read_reach_nobody_and_it_goes_on_readin
                 .filter(|frame| matches!(frame, PeerFrame::Refused { .. }))
                 .count();
             reader.send_next().await;
-            reader.doc.get(ROOT, "n").unwrap().unwrap().0.to_i64() == Some(n) && refusals as i64 >= n
+            reader.doc.get(ROOT, "n").unwrap().unwrap().0.as_i64() == Some(n) && refusals as i64 >= n
         })
         .await;
     }

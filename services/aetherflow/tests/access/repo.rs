@@ -148,7 +148,7 @@ impl Client {
 
     /// The number in the document.
     pub(crate) fn number(&self) -> Option<i64> {
-        self.doc.get(ROOT, "n").unwrap().and_then(|(value, _)| value.to_i64())
+        self.doc.get(ROOT, "n").unwrap().and_then(|(value, _)| value.as_i64())
     }
 
     /// Changes it, here.

@@ -37,6 +37,10 @@ pub(crate) struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("{}", &log[log.len().saturating_sub(8000)..]);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -73,7 +77,7 @@ impl Server {
         let child = command(&folder)
             .arg("serve")
             .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
-            .env("AETHERFLOW_LOGS__LEVEL", "aetherflow=debug,info")
+            .env("AETHERFLOW_LOGS__FILTER", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

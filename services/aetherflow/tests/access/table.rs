@@ -86,6 +86,11 @@ async fn subjects(server: &Server, document: &DocumentId) -> Vec<Subject> {
     ]
 }
 
+/// Automerge makes no change of a value that is there already.
+fn rand_number() -> i64 {
+    i64::from(Uuid::new_v4().as_fields().0)
+}
+
 fn new_id() -> DocumentId {
     DocumentId::from_uuid(Uuid::new_v4())
 }
@@ -141,7 +146,7 @@ async fn by_repo(server: &Server, subject: &Subject, operation: Operation, docum
             let mut client = join(document.clone()).await;
             // Whoever may not read it edits all the same, and hides it in its first message.
             client.reads().await;
-            client.set(2);
+            client.set(rand_number());
             client.writes().await
         }
         Operation::Presence => {
