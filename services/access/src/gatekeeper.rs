@@ -10,12 +10,16 @@ use std::{
     time::Duration,
 };
 
-use aetherflow_schema::access::{AccessWatcher, AuthFailure, Authenticator, Identity};
+use aetherflow_schema::{
+    access::{AccessWatcher, AuthFailure, Authenticator, Identity},
+    documents::BoxFuture,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::sleep;
 
 use crate::{
     api_keys::{self, ApiKeyError, ApiKeys},
+    jwks::{Found, Jwks, JwksError},
     key::{DEVELOPMENT, Key, KeyError},
     options::AccessOptions,
     token::{self, Demands, LOCAL},
@@ -49,6 +53,9 @@ pub enum StartError {
     /// A key that everybody may know.
     #[error("the key file {0} holds a development key, which is not for serving")]
     Development(PathBuf),
+    /// The URL of keys.
+    #[error("`access.jwks_url`: {0}")]
+    Jwks(#[from] JwksError),
     /// The file of API keys.
     #[error(transparent)]
     ApiKeys(#[from] ApiKeyError),
@@ -60,6 +67,7 @@ pub struct Gatekeeper {
     demands: Demands,
     keys: Vec<Key>,
     signer: Option<Arc<Key>>,
+    jwks: Option<Arc<Jwks>>,
     api_keys: ApiKeys,
     watchers: RwLock<Vec<Weak<dyn AccessWatcher>>>,
 }
@@ -78,11 +86,16 @@ impl Gatekeeper {
             true => None,
             false => Some(Arc::new(read_secret(&options.signing_key, development)?)),
         };
+        let jwks = match options.jwks_url.is_empty() {
+            true => None,
+            false => Some(Arc::new(Jwks::new(&options.jwks_url)?)),
+        };
         Ok(Self {
             anonymous: options.anonymous || development,
             demands: options.demands(),
             keys,
             signer,
+            jwks,
             api_keys: ApiKeys::open(&options.api_keys_in(data_dir))?,
             watchers: RwLock::default(),
         })
@@ -90,12 +103,17 @@ impl Gatekeeper {
 
     /// Whether nobody has any key: then nobody can be asked who they are.
     pub fn is_keyless(&self) -> bool {
-        self.keys.is_empty() && self.signer.is_none() && self.api_keys.is_empty()
+        self.keys.is_empty() && self.jwks.is_none() && self.signer.is_none() && self.api_keys.is_empty()
     }
 
     /// With what the server itself signs, if it does.
     pub fn signer(&self) -> Option<Arc<Key>> {
         self.signer.clone()
+    }
+
+    /// The keys that are fetched, if any are: to be followed.
+    pub fn jwks(&self) -> Option<Arc<Jwks>> {
+        self.jwks.clone()
     }
 
     /// From now on tells `watcher` which API keys are revoked.
@@ -149,7 +167,16 @@ impl Gatekeeper {
         if self.keys.iter().filter(named).any(|key| parsed.is_of(key)) {
             return parsed.identity(&self.demands, false, now);
         }
-        Err(AuthFailure::Unverified)
+        let Some(jwks) = &self.jwks else {
+            return Err(AuthFailure::Unverified);
+        };
+        match jwks.find(parsed.key.as_deref()) {
+            Found::Soon => Err(AuthFailure::KeysUnavailable),
+            Found::Keys(keys) if keys.iter().filter(named).any(|key| parsed.is_of(key)) => {
+                parsed.identity(&self.demands, false, now)
+            }
+            Found::Keys(_) => Err(AuthFailure::Unverified),
+        }
     }
 }
 
@@ -161,6 +188,14 @@ impl Authenticator for Gatekeeper {
             Some(key) if key.starts_with(api_keys::PREFIX) => self.api_keys.identity(key, now),
             Some(token) => self.verify(token, now),
         }
+    }
+
+    fn refreshed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(jwks) = &self.jwks {
+                jwks.fetched().await;
+            }
+        })
     }
 }
 

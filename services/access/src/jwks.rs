@@ -188,7 +188,10 @@ impl Jwks {
     async fn exchange(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Bytes, JwksError> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
-        let authority = self.url.authority().map_or(self.host.as_str(), |authority| authority.as_str());
+        let authority = self
+            .url
+            .authority()
+            .map_or(self.host.as_str(), |authority| authority.as_str());
         let request = Request::get(path)
             .header(HOST, authority)
             .header(ACCEPT, "application/json")
@@ -224,7 +227,9 @@ fn connector() -> Result<TlsConnector, JwksError> {
         let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
         return Err(JwksError::Roots(why.join("; ")));
     }
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -246,7 +251,10 @@ mod tests {
     }
 
     fn answer(body: &str) -> String {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     /// Gives these answers, one to each connection.
@@ -303,12 +311,21 @@ mod tests {
         task.abort();
         let keys = jwks.fetch().await.unwrap();
         jwks.state().keys = Some((Arc::new(keys), Instant::now() - STALE));
-        assert!(matches!(jwks.find(Some("new")), Found::Soon), "keys that are too old are none");
+        assert!(
+            matches!(jwks.find(Some("new")), Found::Soon),
+            "keys that are too old are none"
+        );
     }
 
     #[test]
     fn only_this_machine_is_asked_without_encryption() {
-        for url in ["http://example.org/keys", "ftp://localhost/", "localhost", "", "http://localhost.evil/"] {
+        for url in [
+            "http://example.org/keys",
+            "ftp://localhost/",
+            "localhost",
+            "",
+            "http://localhost.evil/",
+        ] {
             assert!(matches!(Jwks::new(url), Err(JwksError::Url(_))), "{url}");
         }
         assert!(Jwks::new("http://127.0.0.1:1/keys").is_ok());

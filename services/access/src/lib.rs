@@ -3,6 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `options` | section `[access]` of the configuration |
+//! | `jwks` | keys from an identity provider |
 //! | `key`, `der` | keys that verify tokens |
 //! | `token` | JSON Web Tokens: verified, and minted |
 //! | `api_keys` | API keys of servers, in a file |
@@ -17,6 +18,7 @@ pub mod api_keys;
 mod base64url;
 mod der;
 pub mod gatekeeper;
+pub mod jwks;
 pub mod key;
 pub mod options;
 pub mod permissions;

@@ -18,6 +18,10 @@ pub struct AccessOptions {
     /// Files with keys that verify tokens, default none: a public key in PEM form, a JSON Web Key Set, or a shared secret
     /// of at least 32 bytes.
     pub keys: Vec<PathBuf>,
+    /// Where an identity provider publishes the keys that verify tokens (a JSON Web Key Set), default empty: nowhere. https,
+    /// or http on this machine. Fetched at start, every five minutes, and when a token names a key that is not known, but
+    /// not more than every ten seconds; keys that cannot be fetched again count for a day.
+    pub jwks_url: String,
     /// A file with a shared secret of at least 32 bytes, with which the server itself signs tokens: links to documents,
     /// and those of `aetherflow token mint`. Default empty: it signs none.
     pub signing_key: PathBuf,
@@ -69,6 +73,7 @@ impl Default for AccessOptions {
         Self {
             anonymous: false,
             keys: Vec::new(),
+            jwks_url: String::new(),
             signing_key: PathBuf::new(),
             api_keys: PathBuf::new(),
             audience: String::new(),

@@ -10,6 +10,7 @@ use std::{
 use aetherflow_access::{
     AccessOptions, DocumentAccess, Gatekeeper, RateLimits, api_keys,
     gatekeeper::{development_key, read_secret},
+    jwks::Jwks,
     token::{Claims, Ours, mint},
 };
 use aetherflow_schema::access::{
@@ -58,7 +59,7 @@ pub(crate) fn open(config: &Config, mode: Mode) -> anyhow::Result<Door> {
     anyhow::ensure!(
         !keyless || options.anonymous,
         "there is no key to authenticate anybody with, so everybody could read and change everything. Name key files \
-         with `access.keys`, or make an API key with `aetherflow key create`. To serve nevertheless, set \
+         with `access.keys`, or where keys are published with `access.jwks_url`, or make an API key with `aetherflow key create`. To serve nevertheless, set \
          `access.anonymous = true` (or AETHERFLOW_ACCESS__ANONYMOUS=true); for development, use `aetherflow dev`"
     );
     let development_token = match (development, gatekeeper.signer()) {
@@ -97,6 +98,9 @@ pub(crate) async fn rights(door: &Door, config: &Config, backend: &Backend) -> R
 /// Has `watcher` hear which API keys are revoked.
 pub(crate) fn follow(door: &Door, watcher: &Arc<dyn AccessWatcher>) {
     door.gatekeeper.watch(watcher);
+    if let Some(jwks) = door.gatekeeper.jwks() {
+        tokio::spawn(Jwks::follow(Arc::downgrade(&jwks)));
+    }
     tokio::spawn(Gatekeeper::follow_api_keys(Arc::downgrade(&door.gatekeeper)));
 }
 
