@@ -138,9 +138,8 @@ async fn a_connection_ends_with_its_token_unless_a_fresh_one_is_shown() {
     assert!(matches!(refreshed.hear().await, Ok(Kind::Welcome(_))));
 
     let code = loop {
-        match by_repo.hear().await {
-            Said::Closed(code) => break code,
-            _ => {}
+        if let Said::Closed(code) = by_repo.hear().await {
+            break code;
         }
     };
     assert_eq!(code, 4011);
@@ -170,9 +169,8 @@ async fn with_an_api_key_go_its_connections() {
     assert!(by_repo.reads().await && by_native.reads(&document).await);
     server.run(&["key", "revoke", key.split('_').nth(1).unwrap()]);
     let code = loop {
-        match by_repo.hear().await {
-            Said::Closed(code) => break code,
-            _ => {}
+        if let Said::Closed(code) = by_repo.hear().await {
+            break code;
         }
     };
     assert_eq!((code, by_native.hear().await.err()), (4009, Some(4009)));

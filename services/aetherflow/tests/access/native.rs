@@ -1,17 +1,20 @@
-//! A client of the native protocol.
+//! A client of the native protocol, over either of its carriers.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use aetherflow_schema::{
     id::{DocumentId, Offset},
     native::{
-        ClientFrame, Fetch, Hello, PATH, Presence, RequestId, Start, Submit, Subscribe, decode_server,
+        ClientFrame, Fetch, Hello, PATH, PROTOCOL, Presence, RequestId, Start, Submit, Subscribe, decode_server, lanes,
         wire::{RejectCode, server_frame::Kind},
     },
 };
 use automerge::{ActorId, AutoCommit, ROOT, transaction::Transactable};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use quantum::{
+    ChannelId, ClientOptions, CloseCode, Connection, ConnectionError, Endpoint, Identity, SendOptions, Trust,
+};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::{
@@ -19,7 +22,13 @@ use crate::{
     server::within,
 };
 
-pub(crate) struct Client(Socket);
+/// What carries the frames.
+enum Carrier {
+    WebSocket(Box<Socket>),
+    Quantum(Connection),
+}
+
+pub(crate) struct Client(Carrier);
 
 /// A change that goes with any document.
 pub(crate) fn change() -> Bytes {
@@ -29,13 +38,45 @@ pub(crate) fn change() -> Bytes {
     doc.get_last_local_change().unwrap().raw_bytes().to_vec().into()
 }
 
+/// The code of the application in a code of the transport.
+fn close_code(code: CloseCode) -> u16 {
+    (code.0 - CloseCode::application(0).0) as u16
+}
+
+/// The document that a frame is about.
+fn about(frame: &ClientFrame) -> Option<&DocumentId> {
+    match frame {
+        ClientFrame::Submit(submit) => Some(&submit.document),
+        ClientFrame::Subscribe(subscribe) => Some(&subscribe.document),
+        ClientFrame::Fetch(fetch) => Some(&fetch.document),
+        ClientFrame::Presence(presence) => Some(&presence.document),
+        ClientFrame::Unsubscribe(document) => Some(document),
+        ClientFrame::Hello(_) | ClientFrame::Ping(_) => None,
+    }
+}
+
 impl Client {
-    /// Says hello with this token: how the connection was closed when that is not enough.
+    /// Says hello with this token over WebSocket: how the connection was closed when that is not enough.
     pub(crate) async fn hello(address: SocketAddr, token: Option<&str>) -> Result<Self, u16> {
-        let mut client = Self(open(address, PATH, None).await?);
-        client.say_hello(token).await;
-        match client.hear().await? {
-            Kind::Welcome(_) => Ok(client),
+        let socket = open(address, PATH, None).await?;
+        Self(Carrier::WebSocket(Box::new(socket))).welcomed(token).await
+    }
+
+    /// The same over Quantum, to a server whose data is in this folder.
+    pub(crate) async fn hello_over_quantum(address: SocketAddr, data: &Path, token: Option<&str>) -> Result<Self, u16> {
+        let folder = data.join("quantum");
+        let identity = Identity::from_pem_files(&folder.join("certificate.pem"), &folder.join("key.pem")).unwrap();
+        let options = ClientOptions::new(&Trust::Pinned(vec![identity.fingerprint()]), [PROTOCOL]).unwrap();
+        let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let connecting = endpoint.connect(&options, address, "localhost");
+        let connection = within("a connection over Quantum", connecting).await.unwrap();
+        Self(Carrier::Quantum(connection)).welcomed(token).await
+    }
+
+    async fn welcomed(mut self, token: Option<&str>) -> Result<Self, u16> {
+        self.say_hello(token).await;
+        match self.hear().await? {
+            Kind::Welcome(_) => Ok(self),
             other => panic!("{other:?}"),
         }
     }
@@ -50,15 +91,32 @@ impl Client {
         self.say(ClientFrame::Hello(hello)).await;
     }
 
+    /// A connection that is being closed says why when it is read.
     pub(crate) async fn say(&mut self, frame: ClientFrame) {
-        let frame = Frame::Binary(frame.encode());
-        let _ = within("sending", self.0.send(frame)).await;
+        let channel = ChannelId(lanes::channel(about(&frame)));
+        let bytes = frame.encode();
+        match &mut self.0 {
+            Carrier::WebSocket(socket) => drop(within("sending", socket.send(Frame::Binary(bytes))).await),
+            Carrier::Quantum(connection) => {
+                drop(within("sending", connection.send(channel, SendOptions::interactive(), bytes)).await);
+            }
+        }
     }
 
     /// The next frame, or how the connection was closed.
     pub(crate) async fn hear(&mut self) -> Result<Kind, u16> {
+        let socket = match &mut self.0 {
+            Carrier::WebSocket(socket) => socket,
+            Carrier::Quantum(connection) => {
+                return match within("a frame", connection.recv()).await {
+                    Ok(message) => Ok(decode_server(message.data).unwrap()),
+                    Err(ConnectionError::ClosedByPeer(error)) => Err(close_code(error.code)),
+                    Err(error) => panic!("{error}"),
+                };
+            }
+        };
         loop {
-            match within("a frame", self.0.next()).await {
+            match within("a frame", socket.next()).await {
                 Some(Ok(Frame::Binary(frame))) => return Ok(decode_server(frame).unwrap()),
                 Some(Ok(Frame::Close(close))) => return Err(close.map_or(0, |close| close.code.into())),
                 Some(Ok(_)) => {}
@@ -120,7 +178,7 @@ impl Client {
             ttl_ms: 60_000,
         };
         self.say(ClientFrame::Presence(presence)).await;
-        self.say(ClientFrame::Ping(7)).await;
-        while !matches!(self.hear().await.unwrap(), Kind::Pong(_)) {}
+        // Frames about one document are acted on in order, over Quantum too: when this is answered that was.
+        self.reads(document).await;
     }
 }

@@ -177,10 +177,19 @@ async fn by_repo(server: &Server, subject: &Subject, operation: Operation, docum
     })
 }
 
-async fn by_native(server: &Server, subject: &Subject, operation: Operation, document: &DocumentId) -> Option<bool> {
-    let mut client = native::Client::hello(server.address, subject.token.as_deref())
-        .await
-        .unwrap();
+async fn by_native(
+    server: &Server,
+    quantum: bool,
+    subject: &Subject,
+    operation: Operation,
+    document: &DocumentId,
+) -> Option<bool> {
+    let token = subject.token.as_deref();
+    let client = match quantum {
+        true => native::Client::hello_over_quantum(server.address, &server.data(), token).await,
+        false => native::Client::hello(server.address, token).await,
+    };
+    let mut client = client.unwrap();
     Some(match operation {
         Operation::Create => client.writes(&new_id()).await,
         Operation::Read => client.reads(document).await,
@@ -228,8 +237,18 @@ async fn nothing_is_allowed_that_the_table_does_not_allow() {
                         answer.status != 403
                     }),
                 ),
-                ("automerge-repo", by_repo(&server, &subject, operation, &document).await),
-                ("native", by_native(&server, &subject, operation, &document).await),
+                (
+                    "automerge-repo",
+                    Box::pin(by_repo(&server, &subject, operation, &document)).await,
+                ),
+                (
+                    "native",
+                    Box::pin(by_native(&server, false, &subject, operation, &document)).await,
+                ),
+                (
+                    "native over Quantum",
+                    Box::pin(by_native(&server, true, &subject, operation, &document)).await,
+                ),
             ];
             for (protocol, found) in found {
                 if let Some(found) = found {
@@ -239,14 +258,14 @@ async fn nothing_is_allowed_that_the_table_does_not_allow() {
             }
             let added = server.changes(&document).await - before;
             let writes = if operation == Operation::Write && expected {
-                3
+                4
             } else {
                 0
             };
             assert_eq!(added, writes, "{} {operation:?}: what is in the log", subject.name);
         }
     }
-    assert_eq!(cells, 8 * (4 + 4 + 4));
+    assert_eq!(cells, 8 * (4 + 4 + 4 + 4));
     for secret in [token("owner").rsplit('.').next().unwrap(), "afk_"] {
         assert!(!server.log().contains(secret), "a secret is in the log");
     }
@@ -325,6 +344,8 @@ async fn whoever_shows_a_token_that_is_no_good_may_do_nothing_at_all() {
         if token.len() <= 8192 {
             let hello = native::Client::hello(server.address, Some(&token)).await;
             assert_eq!(hello.err(), Some(code), "native: {fault}");
+            let hello = native::Client::hello_over_quantum(server.address, &server.data(), Some(&token)).await;
+            assert_eq!(hello.err(), Some(code), "native over Quantum: {fault}");
         }
     }
     assert_eq!(server.changes(&document).await, before);
