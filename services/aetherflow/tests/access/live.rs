@@ -192,3 +192,33 @@ async fn nobody_joins_under_the_peer_id_of_somebody_else() {
     assert_eq!(other.err(), Some(4010));
     assert!(owner.reads().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_too_much_is_told_when_to_come_back_and_loses_nothing_on_a_connection() {
+    let rates = [("AETHERFLOW_ACCESS__RATES__OPERATIONS_PER_PRINCIPAL", "10")];
+    let server = Server::with(&rates).await;
+    let document = server.document().await;
+    let path = format!("/v1/documents/{document}");
+    let mut refused = None;
+    for _ in 0..1000 {
+        let answer = server.ask("GET", &path, Some(&token("viewer")), None).await;
+        if answer.status != 200 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(
+        (refused.status, &refused.body["type"]),
+        (429, &json!("urn:aetherflow:problem:rate-limited"))
+    );
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    let other = server.ask("GET", &path, Some(&token("owner")), None).await;
+    assert_eq!(other.status, 200, "others are not concerned");
+    let mut by_native = native::Client::hello(server.address, Some(&token("editor")))
+        .await
+        .unwrap();
+    for _ in 0..25 {
+        assert!(by_native.writes(&document).await);
+    }
+}

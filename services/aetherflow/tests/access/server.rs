@@ -69,6 +69,11 @@ fn command(folder: &TempDir) -> Command {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With other configuration, as environment variables.
+    pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("app.key"), [1; 32]).unwrap();
         fs::write(folder.path().join("ours.key"), [2; 32]).unwrap();
@@ -78,6 +83,7 @@ impl Server {
             .arg("serve")
             .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
             .env("AETHERFLOW_LOGS__FILTER", "debug")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
