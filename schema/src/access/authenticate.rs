@@ -63,6 +63,12 @@ pub trait Authenticator: Send + Sync + 'static {
     /// See [`AuthFailure`].
     fn authenticate(&self, token: Option<&str>, now: u64) -> Result<Identity, AuthFailure>;
 
+    /// Whether the API key that this identity came with still counts. Asked once more when its connection can be found by
+    /// whoever hears of revocations, so that none falls in between.
+    fn is_current(&self, _: &Identity) -> bool {
+        true
+    }
+
     /// Waits, for a bounded time, for keys that are being fetched. Ready at once when none are.
     fn refreshed(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))

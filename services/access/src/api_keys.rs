@@ -170,6 +170,14 @@ impl ApiKeys {
         Ok(gone)
     }
 
+    /// Whether there is a key of this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(id)
+    }
+
     /// Whose key this is.
     ///
     /// # Errors

@@ -190,6 +190,10 @@ impl Authenticator for Gatekeeper {
         }
     }
 
+    fn is_current(&self, identity: &Identity) -> bool {
+        identity.credential.as_deref().is_none_or(|id| self.api_keys.has(id))
+    }
+
     fn refreshed(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             if let Some(jwks) = &self.jwks {

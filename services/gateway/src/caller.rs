@@ -103,6 +103,8 @@ pub(crate) struct Lease {
     paused: Option<Pin<Box<Sleep>>>,
     /// It was said that the identity has ended. That is said once: what follows is the connection's matter.
     ended: bool,
+    /// The API key it came with was asked about once more.
+    confirmed: bool,
 }
 
 impl Default for Lease {
@@ -111,6 +113,7 @@ impl Default for Lease {
             timer: Box::pin(sleep_until(Instant::now())),
             paused: None,
             ended: false,
+            confirmed: false,
         }
     }
 }
@@ -132,7 +135,15 @@ impl Lease {
     }
 
     /// Ready when a pause is over, and with an error when the identity has ended.
-    pub(crate) fn poll(&mut self, who: &Who, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
+    pub(crate) fn poll(&mut self, shared: &Shared, who: &Who, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
+        if !self.confirmed && who.identity().credential.is_some() {
+            self.confirmed = true;
+            if !shared.authenticator.is_current(&who.identity()) {
+                self.ended = true;
+                let close = Close::because(CloseCode::Unauthorized, "the key was revoked");
+                return Poll::Ready(Err(close));
+            }
+        }
         if let Some(paused) = &mut self.paused
             && paused.as_mut().poll(context).is_ready()
         {

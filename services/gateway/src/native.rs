@@ -312,7 +312,7 @@ impl Protocol for Native {
     }
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
-        if let Poll::Ready(result) = self.lease.poll(&self.voice.who, context) {
+        if let Poll::Ready(result) = self.lease.poll(&self.voice.shared, &self.voice.who, context) {
             return Poll::Ready(result);
         }
         if self.poll_expiry(context).is_ready() {

@@ -109,7 +109,7 @@ impl Protocol for RepoProtocol {
     }
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
-        if let Poll::Ready(result) = self.lease.poll(self.sessions.who(), context) {
+        if let Poll::Ready(result) = self.lease.poll(&self.shared, self.sessions.who(), context) {
             return Poll::Ready(result);
         }
         self.sessions.poll_done(context).map(|done| self.sessions.on_done(done))

@@ -42,8 +42,10 @@ fn a_key_works_until_it_is_revoked_and_its_secret_is_not_in_the_file() {
     assert!(keys.identity(&other, 199).is_ok());
     assert_eq!(keys.identity(&other, 200), Err(AuthFailure::Expired));
 
+    assert!(keys.has(&record.id));
     revoke(&path, &record.id).unwrap();
     assert_eq!(keys.reload().unwrap(), std::slice::from_ref(&record.id));
+    assert!(!keys.has(&record.id));
     assert_eq!(keys.identity(&key, 100), Err(AuthFailure::Unverified));
     assert!(matches!(revoke(&path, &record.id), Err(ApiKeyError::Unknown(_))));
     assert!(keys.identity(&other, 100).is_ok());
