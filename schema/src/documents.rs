@@ -98,6 +98,10 @@ pub trait SyncSession: Send + Sync {
     /// Hands over the peer's next frame; waits while the document's queue is full.
     fn receive(&self, edit: AuthorizedEdit<SyncFrame>) -> BoxFuture<'_, Result<(), DocumentError>>;
 
+    /// The same for a peer that may only read: changes in the frame are refused and never reach the log, and what else it
+    /// says is heard.
+    fn listen(&self, grant: Grant, frame: SyncFrame) -> BoxFuture<'_, Result<(), DocumentError>>;
+
     /// The peer subscribed to what these storages hold: tell it what is known.
     fn announce(&self, storages: Vec<StorageId>) -> BoxFuture<'_, Result<(), DocumentError>>;
 }

@@ -29,7 +29,7 @@ fn main() -> io::Result<()> {
         );
         vec![("index.html".to_owned(), root.join("src/unbuilt.html"))]
     };
-    fs::write(out.join("assets.rs"), table(&files, built)?)
+    fs::write(out.join("assets.rs"), table(&embed(files, &out)?, built)?)
 }
 
 /// All files below `dir` as (path with `/`, file), sorted by path because the table is searched by bisection.
@@ -53,6 +53,22 @@ fn list(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Copies of the files beside the table, so that it names nothing in a checkout that may be gone while what was built from
+/// it is still used.
+fn embed(files: Vec<(String, PathBuf)>, out: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let embedded = out.join("files");
+    if embedded.is_dir() {
+        fs::remove_dir_all(&embedded)?;
+    }
+    let copy = |(path, file): (String, PathBuf)| {
+        let copy = embedded.join(&path);
+        fs::create_dir_all(copy.parent().unwrap_or(&embedded))?;
+        fs::copy(file, &copy)?;
+        Ok((path, copy))
+    };
+    files.into_iter().map(copy).collect()
 }
 
 fn table(files: &[(String, PathBuf)], built: bool) -> io::Result<String> {

@@ -30,6 +30,13 @@ pub(crate) struct Backend {
     log: LogHandle,
 }
 
+impl Backend {
+    /// The log, for those who read it themselves.
+    pub(crate) fn log(&self) -> LogHandle {
+        self.log.clone()
+    }
+}
+
 /// Opens the log in `config.data_dir`, creating it if there is none, and starts to materialize documents from it.
 /// What may go wrong with them later is registered with `health`.
 pub(crate) async fn open(config: &Config, health: &Health, metrics: &Metrics) -> anyhow::Result<Backend> {

@@ -38,10 +38,67 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve everybody, without authentication: for development.
     Dev,
-    /// Serve.
+    /// Serve those who have a token or a key.
     Serve,
+    /// Tokens for clients, signed with `access.signing_key`.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// API keys for servers.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Print the version.
     Version,
+}
+
+/// What can be done about tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Print a new token.
+    Mint {
+        /// Who its holder is.
+        #[arg(long, value_name = "NAME")]
+        subject: String,
+        /// What it grants beside what documents do; `*` is every document. May be given several times.
+        #[arg(long = "grant", value_name = "DOCUMENT=ROLE", value_parser = grant)]
+        grants: Vec<(String, String)>,
+        /// Seconds for which it holds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        seconds: u64,
+    },
+}
+
+/// What can be done about API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it: it can never be seen again.
+    Create {
+        /// Whose it is.
+        #[arg(long)]
+        name: String,
+        /// What it may do; `*` is every document. May be given several times.
+        #[arg(long = "grant", value_name = "DOCUMENT=ROLE", value_parser = grant)]
+        grants: Vec<(String, String)>,
+        /// Seconds for which it holds; for ever when not given.
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+    },
+    /// Print what keys there are, without their secrets.
+    List,
+    /// Take a key back. Connections of its holder end within a second.
+    Revoke {
+        /// Its public part, as `list` prints it.
+        id: String,
+    },
+}
+
+fn grant(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(document, role)| (document.to_owned(), role.to_owned()))
+        .ok_or_else(|| "a grant is DOCUMENT=ROLE, as in '*=viewer'".to_owned())
 }
 
 impl Cli {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use aetherflow_access::AccessOptions;
 use aetherflow_gateway::options::{GatewayOptions, HttpOptions, Limits, Timeouts};
 use aetherflow_runtime::{
     config::{ConfigError, Invalid, Layers},
@@ -86,15 +87,6 @@ mod optional_path {
         let path = PathBuf::deserialize(deserializer)?;
         Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
     }
-}
-
-/// Section `[access]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AccessOptions {
-    /// Whether everybody may do everything, default false. `aetherflow dev` does not ask. Worst case: everybody who
-    /// reaches the server reads and changes everything.
-    pub(crate) anonymous: bool,
 }
 
 /// Section `[log]`: the op log and its store.
@@ -231,6 +223,7 @@ impl Config {
             "log.queue_bytes",
             "is less than 65536",
         );
+        self.access.validate(&mut invalid);
         self.logs.validate(&mut invalid);
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);

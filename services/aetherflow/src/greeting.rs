@@ -15,6 +15,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) admin_address: SocketAddr,
     pub(crate) data_dir: &'a Path,
     pub(crate) quantum: Option<&'a Listening>,
+    /// A token for trying out what tokens do.
+    pub(crate) token: &'a str,
 }
 
 impl Greeting<'_> {
@@ -75,6 +77,11 @@ impl Greeting<'_> {
             let exposed = format!("{} IS REACHABLE FROM OTHER MACHINES.", self.address);
             let _ = writeln!(text, "  {}", paint("1;31", &exposed));
         }
+        let _ = writeln!(
+            text,
+            "  A token, should you want to be somebody (\"developer\"; good for a day):\n  {}",
+            self.token
+        );
         text.push_str("  Stop with Ctrl-C.\n\n");
         text
     }
@@ -104,6 +111,7 @@ mod tests {
             admin_address: "127.0.0.1:7402".parse().unwrap(),
             data_dir: Path::new("/data"),
             quantum: Some(&listening),
+            token: "a.b.c",
         };
         greeting.text(false)
     }
@@ -120,6 +128,7 @@ mod tests {
             "/data",
             "fsynced",
             "NO AUTHENTICATION",
+            "a.b.c",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

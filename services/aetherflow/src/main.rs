@@ -7,11 +7,13 @@
 //! | `cli` | the command line |
 //! | `config` | the configuration tree |
 //! | `wire` | from a configuration to a running server, and to its end |
+//! | `access` | who is let in, and what they may do; tokens and keys from the command line |
 //! | `backend` | log and documents |
 //! | `figures` | what `/metrics` says of log and documents |
 //! | `console` | the console's files, as the gateway wants them |
 //! | `greeting` | what `aetherflow dev` says when it has started |
 
+mod access;
 mod backend;
 mod cli;
 mod config;
@@ -50,9 +52,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         print!("{}", aetherflow_runtime::config::dump(&config)?);
         return Ok(());
     }
-    let mode = match cli.command {
+    let mode = match &cli.command {
         Some(Command::Dev) => Mode::Dev,
         Some(Command::Serve) => Mode::Serve,
+        Some(Command::Token { command }) => return access::token(&config, command),
+        Some(Command::Key { command }) => return access::key(&config, command),
         Some(Command::Version) | None => anyhow::bail!("say what to do: `aetherflow dev` or `aetherflow serve`"),
     };
     config.logs.install()?;

@@ -4,7 +4,10 @@
 
 mod metrics;
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use aetherflow_gateway::{Carrier, NativeService};
 use aetherflow_runtime::{metrics::Metrics, shutdown::Shutdown};
@@ -80,6 +83,10 @@ async fn accept(endpoint: Endpoint, native: NativeService, shutdown: Shutdown) {
 struct Quantum(Connection);
 
 impl Carrier for Quantum {
+    fn address(&self) -> IpAddr {
+        self.0.remote().ip()
+    }
+
     fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
         Box::pin(async { self.0.recv().await.ok().map(|message| message.data) })
     }

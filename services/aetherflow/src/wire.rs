@@ -12,11 +12,11 @@ use aetherflow_runtime::{
     process::{ProcessFigures, raise_open_files},
     shutdown::Shutdown,
 };
-use aetherflow_schema::access::{Access, OpenAccess};
 
 use crate::{
+    access::{self, Door},
     backend,
-    config::{AccessOptions, Config},
+    config::Config,
     console::Console,
     greeting::Greeting,
     quantum::{self, Listening},
@@ -33,7 +33,7 @@ pub(crate) enum Mode {
 
 /// Runs a server until it is told to stop.
 pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
-    let access = access(&config.access, mode)?;
+    let door = access::open(&config, mode)?;
     match raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
@@ -47,11 +47,15 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     });
 
     let backend = backend::open(&config, &health, &metrics).await?;
+    let rights = access::rights(&door, &config, &backend).await;
     let gateway = Gateway::start(Parts {
         options: config.gateway(),
         documents: backend.documents.clone(),
         log: backend.entries.clone(),
-        access,
+        access: rights.access,
+        authenticator: door.gatekeeper.clone(),
+        permissions: rights.permissions,
+        throttle: rights.throttle,
         admin: backend.admin.clone(),
         assets: Arc::new(Console),
         health,
@@ -60,9 +64,10 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         store: backend.store,
     })
     .await?;
+    access::follow(&door, gateway.watcher());
     let quantum = listen_quantum(&config, &gateway, &metrics, &shutdown)?;
     gateway.ready();
-    announce(&config, mode, &gateway, quantum.as_ref());
+    announce(&config, &door, &gateway, quantum.as_ref());
 
     let unfinished = gateway.stopped().await;
     if unfinished > 0 {
@@ -71,16 +76,6 @@ pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     backend.close().await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Who decides what is allowed. There is no authentication yet, so either everybody may do everything or nobody may.
-fn access(options: &AccessOptions, mode: Mode) -> anyhow::Result<Arc<dyn Access>> {
-    anyhow::ensure!(
-        mode == Mode::Dev || options.anonymous,
-        "no authentication is configured, so everybody could read and change everything. To serve nevertheless, set \
-         `access.anonymous = true` (or AETHERFLOW_ACCESS__ANONYMOUS=true); for development, use `aetherflow dev`"
-    );
-    Ok(Arc::new(OpenAccess))
 }
 
 fn listen_quantum(
@@ -96,7 +91,7 @@ fn listen_quantum(
     quantum::start(&config.quantum, address, &config.data_dir, native, metrics, shutdown).map(Some)
 }
 
-fn announce(config: &Config, mode: Mode, gateway: &Gateway, quantum: Option<&Listening>) {
+fn announce(config: &Config, door: &Door, gateway: &Gateway, quantum: Option<&Listening>) {
     tracing::info!(
         address = %gateway.address(),
         admin_address = %gateway.admin_address(),
@@ -107,28 +102,17 @@ fn announce(config: &Config, mode: Mode, gateway: &Gateway, quantum: Option<&Lis
     if let Some(quantum) = quantum {
         tracing::info!(address = %quantum.address, fingerprint = %quantum.fingerprint, "serving Quantum");
     }
-    tracing::warn!("no authentication: whoever reaches this server can read and change everything");
-    if mode == Mode::Dev {
+    if door.is_open {
+        tracing::warn!("no authentication: whoever reaches this server can read and change everything");
+    }
+    if let Some(token) = &door.development_token {
         let greeting = Greeting {
             address: gateway.address(),
             admin_address: gateway.admin_address(),
             data_dir: &config.data_dir,
             quantum,
+            token,
         };
         greeting.print();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_explicit_word_serves_without_authentication() {
-        let silent = AccessOptions::default();
-        assert!(access(&silent, Mode::Dev).is_ok());
-        let refusal = access(&silent, Mode::Serve).err().unwrap().to_string();
-        assert!(refusal.contains("access.anonymous = true"), "{refusal}");
-        assert!(access(&AccessOptions { anonymous: true }, Mode::Serve).is_ok());
     }
 }

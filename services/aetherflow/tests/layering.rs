@@ -18,6 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["aetherflow-schema", "aetherflow-log-core", "aetherflow-oplog"],
     ),
     ("aetherflow-session", &["aetherflow-schema"]),
+    (
+        "aetherflow-access",
+        &["aetherflow-schema", "aetherflow-oplog", "aetherflow-runtime"],
+    ),
     ("aetherflow-gateway", &["aetherflow-schema", "aetherflow-runtime"]),
     ("aetherflow-client", &["aetherflow-schema", "quantum"]),
     ("aetherflow-console", &[]),
@@ -31,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "aetherflow-runtime",
             "aetherflow-statesync",
             "aetherflow-session",
+            "aetherflow-access",
             "aetherflow-gateway",
             "aetherflow-console",
         ],
@@ -48,6 +53,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("tonic", &["aetherflow-session"]),
     ("async-nats", &["aetherflow-session"]),
     ("axum", &["aetherflow-gateway"]),
+    ("governor", &["aetherflow-access"]),
     (
         "tokio",
         &[
@@ -56,6 +62,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "aetherflow-runtime",
             "aetherflow-statesync",
             "aetherflow-session",
+            "aetherflow-access",
             "aetherflow-gateway",
             "aetherflow-client",
             "aetherflow",

@@ -16,12 +16,12 @@ use aetherflow_schema::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::outbound::Outbound;
+use crate::reader::Listener;
 
 /// Parts of the index, so that connections that come and go do not wait for each other.
 const SHARDS: usize = 16;
 
-type Readers = HashMap<ConnectionId, Arc<Outbound>>;
+type Readers = HashMap<ConnectionId, Arc<dyn Listener>>;
 type Shard = RwLock<HashMap<DocumentId, Readers>>;
 
 /// Who has which document open.
@@ -33,11 +33,11 @@ pub(crate) struct Ephemera {
 
 impl Ephemera {
     /// A connection opened a document.
-    pub(crate) fn join(&self, document: &DocumentId, outbound: &Arc<Outbound>) {
+    pub(crate) fn join(&self, document: &DocumentId, reader: Arc<dyn Listener>) {
         self.write(document)
             .entry(document.clone())
             .or_default()
-            .insert(outbound.id(), outbound.clone());
+            .insert(reader.connection(), reader);
     }
 
     /// A connection closed a document.
@@ -58,15 +58,24 @@ impl Ephemera {
             .get(document)
             .into_iter()
             .flat_map(HashMap::values)
-            .filter(|reader| reader.id() != author);
+            .filter(|reader| reader.connection() != author);
         let mut count = 0;
         let mut shared = None;
         for reader in others {
             let frame = shared.get_or_insert_with(|| FanOut::new(message)).frame(reader.peer());
-            reader.push_ephemeral(frame);
+            reader.hear(frame);
             count += 1;
         }
         count
+    }
+
+    /// What may be done to a document has changed: everybody who has it open looks again.
+    pub(crate) fn review(&self, document: &DocumentId) {
+        let readers: Vec<_> = match self.read(document).get(document) {
+            Some(readers) => readers.values().cloned().collect(),
+            None => return,
+        };
+        readers.iter().for_each(|reader| reader.review());
     }
 
     fn read(&self, document: &DocumentId) -> RwLockReadGuard<'_, HashMap<DocumentId, Readers>> {
@@ -107,7 +116,23 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::metrics::GatewayMetrics;
+    use crate::{metrics::GatewayMetrics, outbound::Outbound};
+
+    impl Listener for Outbound {
+        fn connection(&self) -> ConnectionId {
+            self.id()
+        }
+
+        fn peer(&self) -> &str {
+            self.peer()
+        }
+
+        fn hear(&self, frame: Bytes) {
+            self.push_ephemeral(frame);
+        }
+
+        fn review(&self) {}
+    }
 
     fn reader(id: u64) -> Arc<Outbound> {
         let metrics = Arc::new(GatewayMetrics::new(&Metrics::default()));
@@ -145,9 +170,9 @@ mod tests {
         let ephemera = Ephemera::default();
         let readers = [1, 2, 3, 4].map(reader);
         for reader in &readers[..3] {
-            ephemera.join(&document(1), reader);
+            ephemera.join(&document(1), reader.clone());
         }
-        ephemera.join(&document(2), &readers[3]);
+        ephemera.join(&document(2), readers[3].clone());
         ephemera.leave(&document(1), ConnectionId(3));
         assert_eq!(ephemera.forward(&message(document(1)), ConnectionId(1)), 1);
         let counts = readers.each_ref().map(|reader| received(reader).len());
@@ -164,8 +189,8 @@ mod tests {
     #[test]
     fn who_left_leaves_nothing_behind() {
         let ephemera = Ephemera::default();
-        ephemera.join(&document(1), &reader(1));
-        ephemera.join(&document(1), &reader(1));
+        ephemera.join(&document(1), reader(1));
+        ephemera.join(&document(1), reader(1));
         ephemera.leave(&document(1), ConnectionId(1));
         ephemera.leave(&document(1), ConnectionId(1));
         assert!(ephemera.read(&document(1)).is_empty());

@@ -1,12 +1,14 @@
 //! The HTTP API, as `ops/docs/http-api.md` describes it.
 
 mod admin;
+mod asker;
 mod body;
 mod console;
 mod documents;
 mod etag;
 mod health;
 mod parameters;
+mod permissions;
 pub(crate) mod problem;
 
 use std::{sync::Arc, time::Instant};
@@ -16,7 +18,7 @@ use axum::{
     extract::{MatchedPath, Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use hyper::{
     HeaderMap, Method, StatusCode,
@@ -38,6 +40,12 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         .route("/v1/documents/{id}/import", post(documents::import))
         .route("/v1/documents/{id}/history", get(documents::history))
         .route("/v1/documents/{id}/export", get(documents::export))
+        .route("/v1/documents/{id}/permissions", get(permissions::list))
+        .route(
+            "/v1/documents/{id}/permissions/{grantee}",
+            put(permissions::grant).delete(permissions::revoke),
+        )
+        .route("/v1/documents/{id}/links", post(permissions::link))
         .route("/automerge", get(console::websocket_only))
         .route(aetherflow_schema::native::PATH, get(console::websocket_only))
         .fallback(console::file);

@@ -7,9 +7,11 @@
 //! | `listener` | accepts connections, within limits, and hands them to HTTP |
 //! | `upgrade` | turns an HTTP request into a WebSocket connection |
 //! | `websocket`, `writer` | frames on the wire |
+//! | `caller` | who is at the other end of a connection, and for how long |
 //! | `connection` | one connection's task: waits for socket, queue, protocol and timer |
 //! | `protocol` | the seam between a connection and what is spoken on it |
 //! | `repo_protocol`, `repo_session` | the automerge-repo protocol; what a frame of it means, without I/O |
+//! | `reader` | one peer of one document: what it is told, as long as it may read |
 //! | `sessions` | one connection's documents in that protocol, and the frames waiting for them |
 //! | `native` | the native protocol, whatever carries it |
 //! | `outbound` | one connection's queue, filled by documents and other connections |
@@ -25,6 +27,7 @@
 
 pub mod admin;
 pub mod assets;
+mod caller;
 mod close;
 mod connection;
 mod ephemeral;
@@ -37,6 +40,7 @@ pub mod options;
 mod outbound;
 mod peers;
 mod protocol;
+mod reader;
 mod repo_protocol;
 mod repo_session;
 mod server;

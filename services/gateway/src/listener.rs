@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::IntoResponse};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{lock, options::Limits, shared::Shared, upgrade};
+use crate::{http::problem::Problem, lock, options::Limits, shared::Shared, upgrade};
 
 /// Bytes of a request's head, and of a buffer while a connection speaks HTTP.
 const HTTP_BUFFER: usize = 16 << 10;
@@ -62,8 +62,24 @@ struct Counts {
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     network: Option<IpAddr>,
+    address: IpAddr,
     service: Service,
 }
+
+impl Permit {
+    /// Where the client is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.service.shared
+    }
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address(pub(crate) IpAddr);
 
 /// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +211,7 @@ fn admit(service: &Service, admission: &Arc<Admission>, stream: TcpStream, addre
     let permit = Arc::new(Permit {
         admission: admission.clone(),
         network,
+        address: address.ip(),
         service: service.clone(),
     });
     if let Err(error) = stream.set_nodelay(true) {
@@ -237,10 +254,16 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 fn answer(permit: Arc<Permit>, mut request: Request<Incoming>) -> Answer {
     let service = &permit.service;
-    if service.websocket && upgrade::is_wanted(request.headers()) {
-        let response = upgrade::accept(&service.shared, &mut request, &permit);
-        return Box::pin(std::future::ready(Ok(response)));
+    if service.websocket {
+        if let Err(too_much) = service.shared.throttle.arrival(permit.address) {
+            service.shared.metrics.throttled.inc();
+            return Box::pin(std::future::ready(Ok(Problem::from(too_much).into_response())));
+        }
+        if upgrade::is_wanted(request.headers()) {
+            return Box::pin(async move { Ok(upgrade::accept(permit, request).await) });
+        }
     }
+    request.extensions_mut().insert(Address(permit.address));
     Box::pin(service.router.clone().oneshot(request))
 }
 

@@ -173,6 +173,9 @@ pub(crate) struct GatewayMetrics {
     pub(crate) websockets: Gauge,
     pub(crate) joined: Counter,
     pub(crate) refused_connections: Counter,
+    pub(crate) unauthenticated: Counter,
+    pub(crate) throttled: Counter,
+    pub(crate) cut_off: Counter,
     pub(crate) open_documents: Gauge,
     pub(crate) socket_writes: Counter,
     pub(crate) ephemera_forwarded: Counter,
@@ -204,6 +207,9 @@ impl GatewayMetrics {
             websockets: Gauge::default(),
             joined: Counter::default(),
             refused_connections: Counter::default(),
+            unauthenticated: Counter::default(),
+            throttled: Counter::default(),
+            cut_off: Counter::default(),
             open_documents: Gauge::default(),
             socket_writes: Counter::default(),
             ephemera_forwarded: Counter::default(),
@@ -228,6 +234,21 @@ impl GatewayMetrics {
             "refused_connections",
             "Connections refused for their number",
             all.refused_connections.clone(),
+        );
+        registry.register(
+            "unauthenticated",
+            "Tokens and keys that were not good, or missing",
+            all.unauthenticated.clone(),
+        );
+        registry.register(
+            "throttled",
+            "Requests refused, and connections paused, for doing too much",
+            all.throttled.clone(),
+        );
+        registry.register(
+            "cut_off",
+            "Open documents taken from clients that may read them no longer",
+            all.cut_off.clone(),
         );
         registry.register(
             "open_documents",

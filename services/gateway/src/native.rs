@@ -33,7 +33,7 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::{Author, Denied, Grant, Operation},
+    access::{AuthFailure, Denied, Grant, Identity, Operation},
     document_log::{Follower, Following},
     id::DocumentId,
     native::{RequestId, Subscribe, encode, wire},
@@ -49,6 +49,7 @@ use self::{
     subscription::Subscription,
 };
 use crate::{
+    caller::{Lease, Shown, Who, now_s},
     close::Close,
     metrics::native::Said,
     outbound::Outbound,
@@ -65,6 +66,9 @@ pub(crate) struct Native {
     subscriptions: HashMap<DocumentId, Followed>,
     /// When presence ends next; far away when there is none.
     timer: Pin<Box<Sleep>>,
+    lease: Lease,
+    /// It showed a token that is good already.
+    shown: bool,
 }
 
 struct Followed {
@@ -77,7 +81,7 @@ struct Followed {
 struct Voice {
     shared: Arc<Shared>,
     outbound: Arc<Outbound>,
-    author: Author,
+    who: Arc<Who>,
 }
 
 impl Voice {
@@ -103,7 +107,7 @@ impl Voice {
 
     /// Asks the access policy.
     fn grant(&self, operation: Operation, document: &DocumentId) -> Result<Grant, Denied> {
-        Grant::check(&*self.shared.access, &self.author, operation, document)
+        Grant::check(&*self.shared.access, &self.who.caller(), operation, document)
     }
 
     /// The answer to a request that the policy did not allow.
@@ -116,15 +120,21 @@ impl Voice {
 
 impl Native {
     /// Nobody has said hello.
-    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Shown) -> Self {
         let limits = &shared.options.limits;
         shared.metrics.native.connections.inc();
+        let identity = shown
+            .identity
+            .clone()
+            .unwrap_or_else(|| Arc::new(Identity::anonymous()));
         let voice = Voice {
             shared: shared.clone(),
             outbound: outbound.clone(),
-            author: shared.anonymous_author(),
+            who: Arc::new(Who::new(identity, shown.address)),
         };
         Self {
+            shown: shown.identity.is_some(),
+            lease: Lease::default(),
             session: Session::new(SessionLimits {
                 frame_bytes: limits.frame_bytes,
                 change_bytes: limits.change_bytes,
@@ -139,10 +149,12 @@ impl Native {
 
     fn carry_out(&mut self, action: Action) -> Result<(), Close> {
         match action {
-            Action::Welcome { client } => {
-                let session = self.voice.author.session;
+            Action::Welcome { client, token } => {
+                self.authenticate(&token.0)
+                    .map_err(|failure| Close::because(failure.close_code(), &failure))?;
+                let session = self.voice.who.session();
                 tracing::debug!(connection = %self.voice.outbound.id(), %session, client, "said hello");
-                let welcome = self.session.welcome(now_ms(), &self.voice.author);
+                let welcome = self.session.welcome(now_ms(), &self.voice.who.author());
                 self.voice.say(None, welcome);
             }
             Action::Submit(submit) => self.calls.submit(submit),
@@ -154,10 +166,10 @@ impl Native {
                 state,
                 ttl_ms,
             } => {
-                // As with ephemeral messages, whoever may read a document may speak in it.
-                if self.voice.grant(Operation::Read, &document).is_ok() {
+                if self.voice.grant(Operation::Presence, &document).is_ok() {
                     let rooms = &self.voice.shared.rooms;
-                    rooms.present(&document, &self.voice.author, self.voice.outbound.id(), state, ttl_ms);
+                    let author = self.voice.who.author();
+                    rooms.present(&document, &author, self.voice.outbound.id(), state, ttl_ms);
                     self.count_present();
                 } else {
                     self.session.absent(&document);
@@ -172,6 +184,26 @@ impl Native {
             Action::Reject(document, reject) => self.voice.reject(Some(&document), reject),
             Action::Close(close) => return Err(close),
         }
+        Ok(())
+    }
+
+    /// Finds out who says hello, or shows a fresh token: the same as before, or nobody.
+    fn authenticate(&mut self, token: &str) -> Result<(), AuthFailure> {
+        if token.is_empty() && self.shown {
+            return Ok(());
+        }
+        let shared = &self.voice.shared;
+        let found = shared.authenticator.authenticate(Some(token), now_s());
+        let identity = found.inspect_err(|failure| {
+            shared.metrics.unauthenticated.inc();
+            tracing::debug!(connection = %self.voice.outbound.id(), %failure, "not authenticated");
+        })?;
+        if self.shown && identity.principal != self.voice.who.identity().principal {
+            return Err(AuthFailure::Invalid("it is somebody else's than this connection's"));
+        }
+        self.shown = true;
+        self.voice.outbound.came_with(&identity);
+        self.voice.who.is(Arc::new(identity));
         Ok(())
     }
 
@@ -231,7 +263,7 @@ impl Native {
     }
 
     fn absent(&self, document: &DocumentId) {
-        self.voice.shared.rooms.absent(document, self.voice.author.session);
+        self.voice.shared.rooms.absent(document, self.voice.who.session());
         self.count_present();
     }
 
@@ -275,10 +307,14 @@ impl Protocol for Native {
         let bytes = frame.len();
         let (kind, action) = self.session.handle(Instant::now(), frame);
         self.voice.shared.metrics.native.heard(kind, bytes);
+        self.lease.on_frame(&self.voice.shared, &self.voice.who, bytes);
         Ok(self.carry_out(action)?)
     }
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
+        if let Poll::Ready(result) = self.lease.poll(&self.voice.shared, &self.voice.who, context) {
+            return Poll::Ready(result);
+        }
         if self.poll_expiry(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -290,7 +326,7 @@ impl Protocol for Native {
     }
 
     fn has_room(&self) -> bool {
-        self.calls.has_room()
+        self.lease.has_room() && self.calls.has_room()
     }
 
     fn is_idle(&self) -> bool {

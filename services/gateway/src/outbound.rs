@@ -12,6 +12,7 @@ use std::{
 };
 
 use aetherflow_schema::{
+    access::Identity,
     close::CloseCode,
     document_log::Offered,
     documents::{PeerFrame, PeerSink},
@@ -43,6 +44,8 @@ pub(crate) struct Outbound {
     id: ConnectionId,
     server: PeerId,
     peer: OnceLock<PeerId>,
+    /// The API key that the client came with.
+    credential: OnceLock<Arc<str>>,
     limit: usize,
     metrics: Arc<GatewayMetrics>,
     state: Mutex<State>,
@@ -73,6 +76,7 @@ impl Outbound {
             id,
             server,
             peer: OnceLock::new(),
+            credential: OnceLock::new(),
             limit,
             metrics,
             state: Mutex::default(),
@@ -88,6 +92,18 @@ impl Outbound {
     /// From now on frames are addressed to this peer.
     pub(crate) fn joined(&self, peer: PeerId) {
         let _ = self.peer.set(peer);
+    }
+
+    /// The client came with this identity: with its API key, the connection ends.
+    pub(crate) fn came_with(&self, identity: &Identity) {
+        if let Some(credential) = &identity.credential {
+            let _ = self.credential.set(credential.clone());
+        }
+    }
+
+    /// The API key that the client came with.
+    pub(crate) fn credential(&self) -> Option<&str> {
+        self.credential.get().map(|credential| &**credential)
     }
 
     /// The peer's name, empty before it joined.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use aetherflow_schema::{
+    access::Principal,
     close::CloseCode,
     id::{ConnectionId, PeerId},
 };
@@ -16,6 +17,12 @@ use crate::{
     outbound::{Ending, Outbound},
 };
 
+/// Who joined under a name.
+struct Joined {
+    connection: ConnectionId,
+    principal: Principal,
+}
+
 /// All connections of a gateway.
 #[derive(Default)]
 pub(crate) struct Peers {
@@ -25,7 +32,7 @@ pub(crate) struct Peers {
 #[derive(Default)]
 struct Inner {
     connections: HashMap<ConnectionId, Arc<Outbound>>,
-    peers: HashMap<PeerId, ConnectionId>,
+    peers: HashMap<PeerId, Joined>,
     /// The server stops: how every connection ends, new ones too.
     stopping: Option<Close>,
 }
@@ -40,12 +47,35 @@ impl Peers {
         }
     }
 
-    /// A connection joined under this name; an older one of the same name is closed.
-    pub(crate) fn join(&self, peer: PeerId, outbound: &Outbound) {
+    /// A connection of this principal joined under this name; an older one of the same name is closed.
+    ///
+    /// # Errors
+    /// When somebody else is connected under this name: then nothing happens to them.
+    pub(crate) fn join(&self, peer: PeerId, principal: &Principal, outbound: &Outbound) -> Result<(), Close> {
         let mut inner = lock(&self.inner);
-        let older = inner.peers.insert(peer, outbound.id());
-        if let Some(older) = older.and_then(|id| inner.connections.get(&id)) {
+        let taken =
+            |joined: &Joined| joined.principal != *principal && inner.connections.contains_key(&joined.connection);
+        if inner.peers.get(&peer).is_some_and(taken) {
+            return Err(Close::because(CloseCode::Forbidden, "this peer id is somebody else's"));
+        }
+        let joined = Joined {
+            connection: outbound.id(),
+            principal: principal.clone(),
+        };
+        let older = inner.peers.insert(peer, joined);
+        if let Some(older) = older.and_then(|older| inner.connections.get(&older.connection)) {
             older.end(Ending::Now(Close::plain(CloseCode::Replaced)));
+        }
+        Ok(())
+    }
+
+    /// Ends the connections that came with this API key.
+    pub(crate) fn revoke(&self, credential: &str) {
+        let inner = lock(&self.inner);
+        let came = |outbound: &&Arc<Outbound>| outbound.credential() == Some(credential);
+        for outbound in inner.connections.values().filter(came) {
+            let close = Close::because(CloseCode::Unauthorized, "the key was revoked");
+            outbound.end(Ending::Now(close));
         }
     }
 
@@ -54,7 +84,10 @@ impl Peers {
         let mut inner = lock(&self.inner);
         inner.connections.remove(&outbound.id());
         if let Some(peer) = peer
-            && inner.peers.get(peer) == Some(&outbound.id())
+            && inner
+                .peers
+                .get(peer)
+                .is_some_and(|joined| joined.connection == outbound.id())
         {
             inner.peers.remove(peer);
         }
@@ -83,6 +116,7 @@ mod tests {
     };
 
     use aetherflow_runtime::metrics::Metrics;
+    use aetherflow_schema::access::Identity;
 
     use super::*;
     use crate::metrics::GatewayMetrics;
@@ -106,18 +140,53 @@ mod tests {
         let name = PeerId("ada".into());
         for outbound in [&old, &new] {
             peers.add(outbound);
-            peers.join(name.clone(), outbound);
+            peers.join(name.clone(), &Principal::anonymous(), outbound).unwrap();
         }
         assert_eq!(ending(&old), Some(CloseCode::Replaced));
         assert_eq!(ending(&new), None);
         peers.remove(&old, Some(&name));
         peers.add(&newest);
-        peers.join(name.clone(), &newest);
+        peers.join(name.clone(), &Principal::anonymous(), &newest).unwrap();
         assert_eq!(ending(&new), Some(CloseCode::Replaced), "it was still known");
         peers.remove(&new, Some(&name));
         peers.remove(&newest, Some(&name));
         assert_eq!(peers.len(), 0);
         assert!(lock(&peers.inner).peers.is_empty());
+    }
+
+    #[test]
+    fn nobody_joins_under_the_name_of_somebody_else_who_is_there() {
+        let peers = Peers::default();
+        let [ada, eve] = [1, 2].map(connection);
+        let name = PeerId("laptop".into());
+        let [first, second] = ["ada", "eve"].map(|name| Principal::named(name).unwrap());
+        peers.add(&ada);
+        peers.add(&eve);
+        peers.join(name.clone(), &first, &ada).unwrap();
+        let refused = peers.join(name.clone(), &second, &eve).unwrap_err();
+        assert_eq!(refused.code, CloseCode::Forbidden);
+        assert_eq!(ending(&ada), None);
+        peers.remove(&eve, Some(&name));
+        assert!(
+            peers.join(name.clone(), &second, &eve).is_err(),
+            "its name was not given up"
+        );
+        peers.remove(&ada, Some(&name));
+        assert!(peers.join(name, &second, &eve).is_ok());
+    }
+
+    #[test]
+    fn with_a_key_go_those_who_came_with_it() {
+        let peers = Peers::default();
+        let [one, other] = [1, 2].map(connection);
+        let mut identity = Identity::anonymous();
+        for (outbound, key) in [(&one, "a"), (&other, "b")] {
+            identity.credential = Some(key.into());
+            outbound.came_with(&identity);
+            peers.add(outbound);
+        }
+        peers.revoke("a");
+        assert_eq!((ending(&one), ending(&other)), (Some(CloseCode::Unauthorized), None));
     }
 
     #[test]

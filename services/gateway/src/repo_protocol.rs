@@ -14,6 +14,7 @@ use aetherflow_schema::{
 use bytes::Bytes;
 
 use crate::{
+    caller::{Lease, Who},
     close::Close,
     metrics::{Ignored, Kind},
     outbound::Outbound,
@@ -29,15 +30,17 @@ pub(crate) struct RepoProtocol {
     outbound: Arc<Outbound>,
     repo: RepoSession,
     sessions: Sessions,
+    lease: Lease,
 }
 
 impl RepoProtocol {
     /// Nobody has joined.
-    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>, who: Arc<Who>) -> Self {
         let limits = &shared.options.limits;
         Self {
             repo: RepoSession::new(limits.pre_join_frames, limits.ephemeral_bytes),
-            sessions: Sessions::new(shared.clone(), outbound.clone(), shared.anonymous_author()),
+            sessions: Sessions::new(shared.clone(), outbound.clone(), who),
+            lease: Lease::default(),
             shared: shared.clone(),
             outbound: outbound.clone(),
         }
@@ -45,7 +48,12 @@ impl RepoProtocol {
 
     fn forward(&self, message: &Message<'_>) {
         let Some(document) = message.document() else { return };
-        match Grant::check(&*self.shared.access, self.sessions.author(), Operation::Read, document) {
+        match Grant::check(
+            &*self.shared.access,
+            &self.sessions.who().caller(),
+            Operation::Presence,
+            document,
+        ) {
             Ok(_) => {
                 self.shared.ephemera.forward(message, self.outbound.id());
             }
@@ -58,6 +66,7 @@ impl Protocol for RepoProtocol {
     fn on_frame(&mut self, frame: Bytes) -> Result<(), Parting> {
         let (kind, action) = self.repo.handle(&self.shared.identity, &frame);
         self.shared.metrics.received(kind, frame.len());
+        self.lease.on_frame(&self.shared, self.sessions.who(), frame.len());
         match action {
             Action::Document {
                 document,
@@ -70,10 +79,11 @@ impl Protocol for RepoProtocol {
             }
             Action::Join { peer, storage, reply } => {
                 tracing::debug!(connection = %self.outbound.id(), %peer, "joined");
-                self.outbound.joined(peer.clone());
+                let principal = &self.sessions.who().identity().principal;
+                self.shared.peers.join(peer.clone(), principal, &self.outbound)?;
+                self.outbound.joined(peer);
                 self.sessions.set_storage(storage);
                 self.outbound.push(Kind::Peer, reply);
-                self.shared.peers.join(peer, &self.outbound);
                 self.shared.metrics.joined.inc();
                 Ok(())
             }
@@ -99,11 +109,14 @@ impl Protocol for RepoProtocol {
     }
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
+        if let Poll::Ready(result) = self.lease.poll(&self.shared, self.sessions.who(), context) {
+            return Poll::Ready(result);
+        }
         self.sessions.poll_done(context).map(|done| self.sessions.on_done(done))
     }
 
     fn has_room(&self) -> bool {
-        self.sessions.has_room()
+        self.lease.has_room() && self.sessions.has_room()
     }
 
     fn is_idle(&self) -> bool {

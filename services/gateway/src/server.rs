@@ -8,7 +8,7 @@ use std::{
 
 use aetherflow_runtime::{health::Health, metrics::Metrics, shutdown::Shutdown};
 use aetherflow_schema::{
-    access::Access,
+    access::{Access, AccessWatcher, Authenticator, Permissions, Throttle},
     close::CloseCode,
     document_log::DocumentLog,
     documents::Documents,
@@ -33,7 +33,7 @@ use crate::{
     options::GatewayOptions,
     peers::Peers,
     repo_session::Identity,
-    shared::Shared,
+    shared::{Cutter, Shared},
 };
 
 /// Connections that the system completes before they are accepted.
@@ -49,6 +49,12 @@ pub struct Parts {
     pub log: Arc<dyn DocumentLog>,
     /// Who decides what is allowed.
     pub access: Arc<dyn Access>,
+    /// Who finds out who clients are.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Who keeps documents' permissions.
+    pub permissions: Arc<dyn Permissions>,
+    /// Who says when it is too much.
+    pub throttle: Arc<dyn Throttle>,
     /// Who administers the log.
     pub admin: Arc<dyn Admin>,
     /// The console.
@@ -70,6 +76,7 @@ pub struct Gateway {
     peer: PeerId,
     shared: Arc<Shared>,
     admin_task: AbortHandle,
+    cutter: Arc<dyn AccessWatcher>,
 }
 
 impl Gateway {
@@ -82,6 +89,8 @@ impl Gateway {
         let (public, address) = listen(options.listen, "listen")?;
         let (private, admin_address) = listen(options.admin_listen, "admin_listen")?;
         let shared = Arc::new(shared(parts));
+        let cutter: Arc<dyn AccessWatcher> = Arc::new(Cutter(Arc::downgrade(&shared)));
+        shared.access.watch(cutter.clone());
         let service = Service {
             shared: shared.clone(),
             router: http::public(shared.clone()),
@@ -108,6 +117,7 @@ impl Gateway {
             peer: shared.identity.peer.clone(),
             shared,
             admin_task: admin_task.abort_handle(),
+            cutter,
         })
     }
 
@@ -131,6 +141,11 @@ impl Gateway {
     /// The name under which the gateway speaks to peers.
     pub fn peer(&self) -> &PeerId {
         &self.peer
+    }
+
+    /// What ends connections that are allowed no longer: to be told by whoever revokes keys.
+    pub fn watcher(&self) -> &Arc<dyn AccessWatcher> {
+        &self.cutter
     }
 
     /// Serves the native protocol to clients of other transports.
@@ -180,6 +195,9 @@ fn shared(parts: Parts) -> Shared {
         documents: parts.documents,
         log: parts.log,
         access: parts.access,
+        authenticator: parts.authenticator,
+        permissions: parts.permissions,
+        throttle: parts.throttle,
         admin: parts.admin,
         assets: parts.assets,
         health: parts.health,

@@ -15,14 +15,14 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::{Author, AuthorizedEdit, Grant, Operation},
+    access::{AuthorizedEdit, Denied, Grant, Operation},
     close::CloseCode,
     documents::{BoxFuture, DocumentError, Peer, PeerFrame, PeerSink, SyncFrame, SyncSession},
     id::{DocumentId, StorageId},
 };
 use futures_util::{Stream, stream::FuturesUnordered};
 
-use crate::{close::Close, outbound::Outbound, shared::Shared};
+use crate::{caller::Who, close::Close, outbound::Outbound, reader::Reader, shared::Shared};
 
 /// What a waiting frame costs beside its bytes.
 const FRAME_OVERHEAD: usize = 128;
@@ -34,20 +34,26 @@ const CALLS: usize = 1024;
 pub(crate) struct Sessions {
     shared: Arc<Shared>,
     outbound: Arc<Outbound>,
-    author: Author,
+    who: Arc<Who>,
     storage: Option<StorageId>,
     documents: HashMap<DocumentId, Slot>,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
     waiting_bytes: usize,
 }
 
-#[derive(Default)]
 struct Slot {
+    reader: Arc<Reader>,
     /// `None` while it is being opened.
     session: Option<Arc<dyn SyncSession>>,
     /// A frame is being handed over, or the document is being opened.
     busy: bool,
     waiting: VecDeque<SyncFrame>,
+}
+
+/// What a frame may do.
+enum Granted {
+    Write(Grant),
+    Read(Grant),
 }
 
 /// A call that ended.
@@ -67,11 +73,11 @@ enum Outcome {
 
 impl Sessions {
     /// No documents yet.
-    pub(crate) fn new(shared: Arc<Shared>, outbound: Arc<Outbound>, author: Author) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, outbound: Arc<Outbound>, who: Arc<Who>) -> Self {
         Self {
             shared,
             outbound,
-            author,
+            who,
             storage: None,
             documents: HashMap::new(),
             calls: FuturesUnordered::new(),
@@ -85,8 +91,8 @@ impl Sessions {
     }
 
     /// On whose behalf.
-    pub(crate) fn author(&self) -> &Author {
-        &self.author
+    pub(crate) fn who(&self) -> &Arc<Who> {
+        &self.who
     }
 
     /// Whether more may be read from the peer.
@@ -104,6 +110,10 @@ impl Sessions {
     /// # Errors
     /// How to close the connection.
     pub(crate) fn submit(&mut self, document: DocumentId, frame: SyncFrame) -> Result<(), Close> {
+        let cut = |slot: &Slot| slot.reader.is_cut() && !slot.busy;
+        if self.documents.get(&document).is_some_and(cut) {
+            self.close(&document);
+        }
         if let Some(slot) = self.documents.get_mut(&document) {
             if slot.busy {
                 self.waiting_bytes += cost(&frame);
@@ -113,8 +123,12 @@ impl Sessions {
             }
             return Ok(());
         }
-        let Some(grant) = self.grant(&document, frame.request) else {
-            return Ok(());
+        let grant = match self.grant(&document) {
+            Ok(Granted::Write(grant) | Granted::Read(grant)) => grant,
+            Err(denied) => {
+                self.deny(&denied, frame.request);
+                return Ok(());
+            }
         };
         let limit = self.shared.options.limits.documents_per_connection;
         if self.documents.len() >= limit {
@@ -176,9 +190,9 @@ impl Sessions {
                 Ok(())
             }
             Outcome::Opened(Err(error)) => {
-                let slot = self.close(&document).unwrap_or_default();
-                self.waiting_bytes -= slot.waiting.iter().map(cost).sum::<usize>();
-                let request = slot.waiting.iter().any(|frame| frame.request);
+                let waiting = self.close(&document).map(|slot| slot.waiting).unwrap_or_default();
+                self.waiting_bytes -= waiting.iter().map(cost).sum::<usize>();
+                let request = waiting.iter().any(|frame| frame.request);
                 self.failed(&document, request, &error)
             }
         }
@@ -187,17 +201,20 @@ impl Sessions {
     /// Opens a document, for which the frame waits.
     fn open(&mut self, document: DocumentId, frame: SyncFrame, grant: Grant) {
         self.waiting_bytes += cost(&frame);
+        let (shared, outbound, who) = (self.shared.clone(), self.outbound.clone(), self.who.clone());
+        let reader = Arc::new(Reader::new(shared, outbound, who, document.clone()));
         let slot = Slot {
+            reader: reader.clone(),
             session: None,
             busy: true,
             waiting: VecDeque::from([frame]),
         };
         self.documents.insert(document.clone(), slot);
         self.shared.metrics.open_documents.inc();
-        self.shared.ephemera.join(&document, &self.outbound);
+        self.shared.ephemera.join(&document, reader.clone());
         let documents = self.shared.documents.clone();
         let peer = Peer {
-            sink: self.outbound.clone(),
+            sink: reader,
             storage: self.storage.clone(),
             grant,
         };
@@ -232,13 +249,17 @@ impl Sessions {
     /// Hands a frame to an open document, if that is allowed: whether it is under way.
     fn hand_over(&mut self, document: &DocumentId, frame: SyncFrame) -> bool {
         let request = frame.request;
-        let Some(grant) = self.grant(document, request) else {
-            return false;
+        let granted = match self.grant(document) {
+            Ok(granted) => granted,
+            Err(denied) => {
+                self.deny(&denied, request);
+                return false;
+            }
         };
         let Some(slot) = self.documents.get_mut(document) else {
             return false;
         };
-        let (Some(session), Some(edit)) = (slot.session.clone(), AuthorizedEdit::new(&grant, frame)) else {
+        let Some(session) = slot.session.clone() else {
             return false;
         };
         slot.busy = true;
@@ -246,7 +267,13 @@ impl Sessions {
         let metrics = self.shared.metrics.clone();
         let started = Instant::now();
         self.calls.push(Box::pin(async move {
-            let result = session.receive(edit).await;
+            let result = match granted {
+                Granted::Write(grant) => match AuthorizedEdit::new(&grant, frame) {
+                    Some(edit) => session.receive(edit).await,
+                    None => Err(DocumentError::Invalid("the grant is for something else".to_owned())),
+                },
+                Granted::Read(grant) => session.listen(grant, frame).await,
+            };
             metrics.document_wait.observe(started.elapsed().as_secs_f64());
             let outcome = Outcome::Received { request, result };
             Done { document, outcome }
@@ -254,16 +281,19 @@ impl Sessions {
         true
     }
 
-    /// Asks the access policy; the peer is told if it says no.
-    fn grant(&self, document: &DocumentId, request: bool) -> Option<Grant> {
-        match Grant::check(&*self.shared.access, &self.author, Operation::Write, document) {
-            Ok(grant) => Some(grant),
-            Err(denied) => {
-                tracing::debug!(connection = %self.outbound.id(), error = %denied, "refused");
-                self.refuse(document, request, denied.reason.to_owned());
-                None
-            }
-        }
+    /// Asks the access policy: for writing, as any frame may have changes in it; or else for reading.
+    fn grant(&self, document: &DocumentId) -> Result<Granted, Denied> {
+        let caller = self.who.caller();
+        let check = |operation| Grant::check(&*self.shared.access, &caller, operation, document);
+        check(Operation::Write)
+            .map(Granted::Write)
+            .or_else(|_| check(Operation::Read).map(Granted::Read))
+    }
+
+    /// Tells the peer that the policy said no.
+    fn deny(&self, denied: &Denied, request: bool) {
+        tracing::debug!(connection = %self.outbound.id(), error = %denied, "refused");
+        self.refuse(&denied.document, request, denied.reason.to_owned());
     }
 
     fn refuse(&self, document: &DocumentId, request: bool, reason: String) {

@@ -1,18 +1,17 @@
 //! What all connections of a gateway have in common.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
 use aetherflow_runtime::{health::Health, metrics::Metrics, shutdown::Shutdown};
 use aetherflow_schema::{
-    access::{Access, Author, Principal},
+    access::{Access, AccessWatcher, Authenticator, Permissions, Throttle},
     document_log::DocumentLog,
     documents::Documents,
-    id::{ConnectionId, SessionId},
+    id::{ConnectionId, DocumentId},
 };
-use uuid::Uuid;
 
 use crate::{
     admin::Admin, assets::Assets, ephemeral::Ephemera, metrics::GatewayMetrics, native::Rooms, options::GatewayOptions,
@@ -26,6 +25,9 @@ pub(crate) struct Shared {
     pub(crate) documents: Arc<dyn Documents>,
     pub(crate) log: Arc<dyn DocumentLog>,
     pub(crate) access: Arc<dyn Access>,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) permissions: Arc<dyn Permissions>,
+    pub(crate) throttle: Arc<dyn Throttle>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) assets: Arc<dyn Assets>,
     pub(crate) health: Health,
@@ -55,12 +57,22 @@ impl Shared {
         self.peers.add(&outbound);
         outbound
     }
+}
 
-    /// Whoever is at the other end, in a session of its own.
-    pub(crate) fn anonymous_author(&self) -> Author {
-        Author {
-            principal: Principal::anonymous(),
-            session: SessionId(Uuid::now_v7()),
+/// Hears what is allowed no longer, and cuts it.
+pub(crate) struct Cutter(pub(crate) Weak<Shared>);
+
+impl AccessWatcher for Cutter {
+    fn document_changed(&self, document: &DocumentId) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.ephemera.review(document);
+            shared.rooms.review(document);
+        }
+    }
+
+    fn credential_revoked(&self, credential: &str) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.peers.revoke(credential);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aetherflow_schema::native;
+use aetherflow_schema::{access::Identity, native};
 use axum::body::Body;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
@@ -18,7 +18,14 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
-    connection, http::problem::Problem, listener::Permit, native::Native, repo_protocol::RepoProtocol, shared::Shared,
+    caller::{self, Shown, Who},
+    connection,
+    http::problem::Problem,
+    listener::Permit,
+    native::Native,
+    outbound::Outbound,
+    repo_protocol::RepoProtocol,
+    shared::Shared,
 };
 
 /// What is spoken on a connection.
@@ -44,20 +51,34 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
-/// Answers a request for a WebSocket, and serves the connection if the answer is yes.
-pub(crate) fn accept(shared: &Arc<Shared>, request: &mut Request<Incoming>, permit: &Arc<Permit>) -> Response<Body> {
+/// Answers a request for a WebSocket, and serves the connection if the answer is yes. Who shows no token that is good is
+/// refused here, where it costs least: a stock client comes back every five seconds whatever it is told.
+pub(crate) async fn accept(permit: Arc<Permit>, mut request: Request<Incoming>) -> Response<Body> {
     use axum::response::IntoResponse;
 
+    let shared = permit.shared().clone();
     let Some(speech) = Speech::at(request.uri().path()) else {
         return Problem::new(StatusCode::NOT_FOUND, "no-websocket-here")
             .detail("WebSocket is spoken at /, /automerge and /v1/sync")
             .into_response();
     };
-    if let Err(problem) = check(request) {
+    if let Err(problem) = check(&request) {
         let mut response = problem.into_response();
         let version = HeaderValue::from_static("13");
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
         return response;
+    }
+    let token = caller::of_upgrade(request.headers(), request.uri());
+    let mut shown = Shown {
+        address: permit.address(),
+        identity: None,
+    };
+    // A native client may show its token in its first frame.
+    if speech == Speech::Repo || token.is_some() {
+        match caller::identify(&shared, token.as_deref()).await {
+            Ok(identity) => shown.identity = Some(identity),
+            Err(failure) => return Problem::from(failure).into_response(),
+        }
     }
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     let accept = HeaderValue::try_from(derive_accept_key(key.unwrap_or_default()));
@@ -72,11 +93,12 @@ pub(crate) fn accept(shared: &Arc<Shared>, request: &mut Request<Incoming>, perm
     if speech == Speech::Native && lists(request.headers().get(SEC_WEBSOCKET_PROTOCOL), native::SUBPROTOCOL) {
         let named = HeaderValue::from_static(native::SUBPROTOCOL);
         headers.insert(SEC_WEBSOCKET_PROTOCOL, named);
+    } else if let Some(Ok(named)) = caller::subprotocol(request.headers()).map(HeaderValue::from_str) {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, named);
     }
-    let upgrade = hyper::upgrade::on(request);
-    shared
-        .shutdown
-        .spawn(serve(shared.clone(), upgrade, permit.clone(), speech));
+    let upgrade = hyper::upgrade::on(&mut request);
+    let serving = serve(shared.clone(), upgrade, permit, speech, shown);
+    shared.shutdown.spawn(serving);
     response
 }
 
@@ -105,14 +127,30 @@ fn lists(header: Option<&HeaderValue>, token: &str) -> bool {
         .is_some_and(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
 }
 
-async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>, speech: Speech) {
+async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>, speech: Speech, shown: Shown) {
     let deadline: Duration = shared.options.timeouts.join();
     match timeout(deadline, upgrade).await {
         Ok(Ok(upgraded)) => {
             if let Some((stream, early)) = socket(upgraded) {
                 match speech {
-                    Speech::Repo => Box::pin(connection::serve(shared, stream, early, RepoProtocol::new)).await,
-                    Speech::Native => Box::pin(connection::serve(shared, stream, early, Native::new)).await,
+                    Speech::Repo => {
+                        let who = shown.identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
+                        let who = Arc::new(Who::new(who, shown.address));
+                        let speak = |shared: &Arc<Shared>, outbound: &Arc<Outbound>| {
+                            outbound.came_with(&who.identity());
+                            RepoProtocol::new(shared, outbound, who)
+                        };
+                        Box::pin(connection::serve(shared, stream, early, speak)).await;
+                    }
+                    Speech::Native => {
+                        let speak = |shared: &Arc<Shared>, outbound: &Arc<Outbound>| {
+                            if let Some(identity) = &shown.identity {
+                                outbound.came_with(identity);
+                            }
+                            Native::new(shared, outbound, shown)
+                        };
+                        Box::pin(connection::serve(shared, stream, early, speak)).await;
+                    }
                 }
             }
         }

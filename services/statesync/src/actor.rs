@@ -185,7 +185,8 @@ impl Actor {
         match input {
             Input::Attach(key, peer) => self.peers.attach(key, peer),
             Input::Detach(key) => self.peers.detach(key),
-            Input::Frame(key, author, frame) => self.take_frame(key, author, frame).await,
+            Input::Frame(key, author, frame) => self.take_frame(key, author, frame, true).await,
+            Input::Listen(key, author, frame) => self.take_frame(key, author, frame, false).await,
             Input::Announce(key, storages) => self.peers.announce(key, &storages),
             Input::Create(author, content, answer) => self.create(author, content, answer).await,
             Input::Import(author, file, answer) => self.import(author, file, answer).await,

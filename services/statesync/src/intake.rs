@@ -23,6 +23,17 @@ pub(crate) struct Intake {
     pub(crate) entries: Vec<EncodedEntry>,
 }
 
+impl Intake {
+    /// Takes the changes out; whether there were any.
+    pub(crate) fn strip(&mut self) -> bool {
+        let carried = self.message.carries_changes() || !self.entries.is_empty();
+        self.entries.clear();
+        self.message.changes.clear();
+        self.message.message.changes = sync::ChunkList::empty();
+        carried
+    }
+}
+
 /// A sync message, taken apart.
 pub(crate) struct Received {
     /// The message. When its changes came singly it carries none any more.

@@ -276,6 +276,16 @@ impl PeerState {
         Ok(())
     }
 
+    /// Whether nothing that the peer sends is taken. When that ends it is asked for what was not.
+    pub(crate) fn set_read_only(&mut self, read_only: bool) {
+        if self.sync.read_only && !read_only {
+            self.awaits_whole = false;
+            self.unanswered.0 = 0;
+            self.streams = false;
+        }
+        self.sync.set_read_only(read_only);
+    }
+
     /// The peer has answered whatever it was sent.
     pub(crate) fn answered(&mut self) {
         self.awaits_whole = false;

@@ -226,6 +226,14 @@ impl SyncSession for Session {
         })
     }
 
+    fn listen(&self, grant: Grant, frame: SyncFrame) -> BoxFuture<'_, Result<(), DocumentError>> {
+        Box::pin(async move {
+            let author = grant.author().clone();
+            let sent = self.actor.send(Input::Listen(self.key, author, frame)).await;
+            sent.map_err(|_| DocumentError::Stopping)
+        })
+    }
+
     fn announce(&self, storages: Vec<StorageId>) -> BoxFuture<'_, Result<(), DocumentError>> {
         Box::pin(async move {
             let sent = self.actor.send(Input::Announce(self.key, storages)).await;

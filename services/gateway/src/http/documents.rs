@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aetherflow_schema::{
-    access::{AuthorizedEdit, Grant, Operation},
+    access::{AuthorizedEdit, Caller, Grant, Operation},
     documents::{HistoryChange, Written},
     id::{ChangeHash, DocumentId},
 };
@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{body, etag, parameters as p, problem::Problem};
+use super::{asker::Asker, body, etag, parameters as p, problem::Problem};
 use crate::shared::Shared;
 
 const FILE: &str = "application/octet-stream";
@@ -85,20 +85,30 @@ struct ChangeBody {
 }
 
 /// `POST /v1/documents`
-pub(super) async fn create(State(shared): App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub(super) async fn create(
+    State(shared): App,
+    Asker(caller): Asker,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     let body = body::bytes(body, shared.options.limits.json_bytes, "limits.json_bytes").await?;
     let content = body::json_object(&headers, &body)?;
     let document = DocumentId::from_uuid(Uuid::new_v4());
-    let edit = edit(&shared, Operation::Create, &document)?;
+    let edit = edit(&shared, &caller, Operation::Create, &document)?;
     let written = shared.documents.create(edit, content).await?;
     Ok(created(&document, &written))
 }
 
 /// `POST /v1/documents/import`
-pub(super) async fn import_new(State(shared): App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub(super) async fn import_new(
+    State(shared): App,
+    Asker(caller): Asker,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     let document = DocumentId::from_uuid(Uuid::new_v4());
     let file = file(&shared, &headers, body).await?;
-    let edit = edit(&shared, Operation::Create, &document)?;
+    let edit = edit(&shared, &caller, Operation::Create, &document)?;
     let written = shared.documents.import(edit, file).await?;
     Ok(created(&document, &written))
 }
@@ -106,19 +116,20 @@ pub(super) async fn import_new(State(shared): App, headers: HeaderMap, body: Bod
 /// `POST /v1/documents/{id}/import`
 pub(super) async fn import(
     State(shared): App,
+    Asker(caller): Asker,
     id: Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<impl Serialize>, Problem> {
     let document = p::document(id)?;
     let file = file(&shared, &headers, body).await?;
-    let edit = edit(&shared, Operation::Write, &document)?;
+    let edit = edit(&shared, &caller, Operation::Write, &document)?;
     let written = shared.documents.import(edit, file).await?;
     Ok(Json(written_body(&document, &written)))
 }
 
 /// `GET /v1/documents`
-pub(super) async fn list(State(shared): App, uri: Uri) -> Result<Json<impl Serialize>, Problem> {
+pub(super) async fn list(State(shared): App, Asker(caller): Asker, uri: Uri) -> Result<Json<impl Serialize>, Problem> {
     let page: p::Page = p::query(&uri)?;
     let limit = p::limit(page.limit, 100, 1000)?;
     let after = page.after.as_deref().map(p::parse_document).transpose()?;
@@ -126,10 +137,9 @@ pub(super) async fn list(State(shared): App, uri: Uri) -> Result<Json<impl Seria
     let next = (found.len() == limit)
         .then(|| found.last().map(ToString::to_string))
         .flatten();
-    let author = shared.anonymous_author();
     let documents = found
         .iter()
-        .filter(|document| Grant::check(&*shared.access, &author, Operation::Read, document).is_ok())
+        .filter(|document| Grant::check(&*shared.access, &caller, Operation::Read, document).is_ok())
         .map(|document| ListedBody {
             document_id: document.to_string(),
         })
@@ -138,10 +148,16 @@ pub(super) async fn list(State(shared): App, uri: Uri) -> Result<Json<impl Seria
 }
 
 /// `GET /v1/documents/{id}`
-pub(super) async fn read(State(shared): App, id: Id, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn read(
+    State(shared): App,
+    Asker(caller): Asker,
+    id: Id,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let document = p::document(id)?;
     let at = p::query::<p::Place>(&uri)?.at()?;
-    let found = shared.documents.read(reader(&shared, &document)?, at).await?;
+    let found = shared.documents.read(reader(&shared, &caller, &document)?, at).await?;
     Ok(etag::respond(&headers, &etag::of_heads(&found.heads), || {
         let body = DocumentBody {
             document_id: document.to_string(),
@@ -155,13 +171,18 @@ pub(super) async fn read(State(shared): App, id: Id, uri: Uri, headers: HeaderMa
 }
 
 /// `GET /v1/documents/{id}/history`
-pub(super) async fn history(State(shared): App, id: Id, uri: Uri) -> Result<Json<impl Serialize>, Problem> {
+pub(super) async fn history(
+    State(shared): App,
+    Asker(caller): Asker,
+    id: Id,
+    uri: Uri,
+) -> Result<Json<impl Serialize>, Problem> {
     let document = p::document(id)?;
     let p::Stretch { after, limit } = p::query(&uri)?;
     let limit = p::limit(limit, 200, 1000)?;
     let page = shared
         .documents
-        .history(reader(&shared, &document)?, after, limit)
+        .history(reader(&shared, &caller, &document)?, after, limit)
         .await?;
     Ok(Json(HistoryBody {
         document_id: document.to_string(),
@@ -172,10 +193,19 @@ pub(super) async fn history(State(shared): App, id: Id, uri: Uri) -> Result<Json
 }
 
 /// `GET /v1/documents/{id}/export`
-pub(super) async fn export(State(shared): App, id: Id, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn export(
+    State(shared): App,
+    Asker(caller): Asker,
+    id: Id,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let document = p::document(id)?;
     let at = p::query::<p::Place>(&uri)?.at()?;
-    let file = shared.documents.export(reader(&shared, &document)?, at).await?;
+    let file = shared
+        .documents
+        .export(reader(&shared, &caller, &document)?, at)
+        .await?;
     Ok(etag::respond(&headers, &etag::of_bytes(&file), || {
         let name = format!("attachment; filename=\"{document}.automerge\"");
         ([(CONTENT_TYPE, FILE), (CONTENT_DISPOSITION, &name)], file).into_response()
@@ -194,14 +224,18 @@ async fn file(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Bytes,
     Ok(file)
 }
 
-fn edit(shared: &Shared, operation: Operation, document: &DocumentId) -> Result<AuthorizedEdit<DocumentId>, Problem> {
-    let grant = Grant::check(&*shared.access, &shared.anonymous_author(), operation, document)?;
+fn edit(
+    shared: &Shared,
+    caller: &Caller,
+    operation: Operation,
+    document: &DocumentId,
+) -> Result<AuthorizedEdit<DocumentId>, Problem> {
+    let grant = Grant::check(&*shared.access, caller, operation, document)?;
     AuthorizedEdit::new(&grant, document.clone()).ok_or_else(|| Problem::internal("the grant is for reading only"))
 }
 
-fn reader(shared: &Shared, document: &DocumentId) -> Result<Grant, Problem> {
-    let author = shared.anonymous_author();
-    Ok(Grant::check(&*shared.access, &author, Operation::Read, document)?)
+fn reader(shared: &Shared, caller: &Caller, document: &DocumentId) -> Result<Grant, Problem> {
+    Ok(Grant::check(&*shared.access, caller, Operation::Read, document)?)
 }
 
 fn created(document: &DocumentId, written: &Written) -> Response {

@@ -3,13 +3,13 @@
 use std::{borrow::Cow, time::Duration};
 
 use aetherflow_schema::{
-    access::Denied,
+    access::{AuthFailure, Denied, PermissionsError, TooMuch},
     documents::{DocumentError, Retry},
 };
 use axum::response::{IntoResponse, Response};
 use hyper::{
     StatusCode,
-    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
@@ -82,6 +82,47 @@ impl From<DocumentError> for Problem {
     }
 }
 
+/// How long a client that was not let in had better wait: stock clients come back every five seconds in any case.
+const NOT_LET_IN: Duration = Duration::from_secs(30);
+
+impl From<AuthFailure> for Problem {
+    fn from(failure: AuthFailure) -> Self {
+        let (status, retry_after) = match &failure {
+            AuthFailure::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1)),
+            AuthFailure::Missing
+            | AuthFailure::Invalid(_)
+            | AuthFailure::Unverified
+            | AuthFailure::Expired
+            | AuthFailure::Revoked => (StatusCode::UNAUTHORIZED, NOT_LET_IN),
+        };
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(status, failure.kind()).detail(failure.to_string())
+        }
+    }
+}
+
+impl From<TooMuch> for Problem {
+    fn from(too_much: TooMuch) -> Self {
+        Self {
+            retry_after: Some(too_much.retry_after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited").detail("too many requests")
+        }
+    }
+}
+
+impl From<PermissionsError> for Problem {
+    fn from(error: PermissionsError) -> Self {
+        match error {
+            PermissionsError::Conflict(reason) => Self::new(StatusCode::CONFLICT, "permissions").detail(reason),
+            PermissionsError::Unavailable(reason) => {
+                Self::new(StatusCode::NOT_IMPLEMENTED, "permissions").detail(reason)
+            }
+            PermissionsError::Log(error) => error.into(),
+        }
+    }
+}
+
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         Self::new(StatusCode::FORBIDDEN, "not-allowed").detail(denied.to_string())
@@ -102,6 +143,10 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer realm=\"aetherflow\"");
+            headers.insert(WWW_AUTHENTICATE, how);
         }
         response
     }

@@ -252,7 +252,7 @@ async fn hand_over(voice: &Voice, changes: Changes) -> Result<PendingSubmit, Fai
     let document = changes.document.clone();
     let grant = voice.grant(Operation::Write, &document)?;
     let Some(edit) = AuthorizedEdit::new(&grant, changes) else {
-        let principal = voice.author.principal.clone();
+        let principal = voice.who.author().principal;
         let reason = "it is for reading only";
         let operation = Operation::Write;
         return Err(Failure::Denied(Denied {

@@ -8,6 +8,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +20,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::Native;
 use crate::{
+    caller::Shown,
     close::Close,
     outbound::{Ending, Outbound},
     protocol::{Parting, Protocol},
@@ -28,6 +30,9 @@ use crate::{
 
 /// A connection that carries whole messages. Dropping it ends it.
 pub trait Carrier: Send + Sync + 'static {
+    /// Where the client is.
+    fn address(&self) -> IpAddr;
+
     /// The next message of the client; `None` when there will be none. Nothing is lost when it is not waited for to the
     /// end.
     fn receive(&self) -> BoxFuture<'_, Option<Bytes>>;
@@ -42,13 +47,23 @@ pub trait Carrier: Send + Sync + 'static {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shared: Arc<Shared>, carrier: &dyn Carrier) {
+    let shown = Shown {
+        address: carrier.address(),
+        identity: None,
+    };
+    if shared.throttle.arrival(shown.address).is_err() {
+        shared.metrics.throttled.inc();
+        return carrier
+            .close(CloseCode::RateLimited, CloseCode::RateLimited.reason())
+            .await;
+    }
     let outbound = shared.new_outbound();
     let connection = outbound.id();
     let ending = {
         let mut connection = Connection {
             join: Box::pin(sleep(shared.options.timeouts.join())),
             carrier,
-            protocol: Native::new(&shared, &outbound),
+            protocol: Native::new(&shared, &outbound, shown),
             shared: shared.clone(),
             outbound,
             receiving: None,

@@ -37,6 +37,9 @@ pub(crate) trait Watcher: Send + Sync {
 
     /// Somebody's presence changed: an encoded frame.
     fn hear(&self, event: Bytes);
+
+    /// What may be done to the document has changed.
+    fn review(&self);
 }
 
 /// All documents.
@@ -132,6 +135,15 @@ impl Rooms {
         tidy(&mut rooms, document);
     }
 
+    /// What may be done to a document has changed: everybody who watches it looks again.
+    pub(crate) fn review(&self, document: &DocumentId) {
+        let watchers: Vec<_> = match self.shard(document).get(document) {
+            Some(room) => room.watchers.values().cloned().collect(),
+            None => return,
+        };
+        watchers.iter().for_each(|watcher| watcher.review());
+    }
+
     fn shard(&self, document: &DocumentId) -> MutexGuard<'_, HashMap<DocumentId, Room>> {
         lock(&self.shards[self.hasher.hash_one(document) as usize % SHARDS])
     }
@@ -189,6 +201,8 @@ mod tests {
         fn hear(&self, event: Bytes) {
             lock(&self.1).push(event);
         }
+
+        fn review(&self) {}
     }
 
     fn ear(connection: u64) -> Arc<Ear> {

@@ -7,7 +7,7 @@
 //! are no more subscriptions, and places where the client is present, than allowed.
 //! On failure: a request that cannot be carried out is rejected; a client that breaks the protocol is closed.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use aetherflow_schema::{
     access::Author,
@@ -45,8 +45,8 @@ pub(super) struct Session {
 /// What is to be done about a frame.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
-    /// Say welcome to the client of this name.
-    Welcome { client: String },
+    /// Find out whose token this is, and say welcome to the client of this name.
+    Welcome { client: String, token: Token },
     /// Submit changes.
     Submit(Submit),
     /// Follow a document, instead of as it was followed until now.
@@ -69,6 +69,16 @@ pub(super) enum Action {
     Reject(DocumentId, wire::Reject),
     /// Close.
     Close(Close),
+}
+
+/// A token, which is not printed.
+#[derive(PartialEq)]
+pub(super) struct Token(pub(super) String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a token")
+    }
 }
 
 impl Session {
@@ -111,9 +121,12 @@ impl Session {
         }
         match frame {
             // Later ones are for a fresh token.
-            ClientFrame::Hello(Hello { client_id, .. }) => {
+            ClientFrame::Hello(Hello { client_id, token, .. }) => {
                 self.introduced = true;
-                Action::Welcome { client: client_id }
+                Action::Welcome {
+                    client: client_id,
+                    token: Token(token),
+                }
             }
             ClientFrame::Submit(submit) => self.submit(submit),
             ClientFrame::Subscribe(subscribe) => self.subscribe(subscribe),

@@ -102,6 +102,18 @@ impl FollowSink for Subscription {
 }
 
 impl Watcher for Subscription {
+    fn review(&self) {
+        let cut = {
+            let _speaking = lock(&self.speaking);
+            !self.has_ended() && !self.is_allowed()
+        };
+        if cut {
+            let shared = &self.voice.shared;
+            shared.metrics.cut_off.inc();
+            shared.rooms.absent(&self.document, self.voice.who.session());
+        }
+    }
+
     fn connection(&self) -> ConnectionId {
         self.voice.outbound.id()
     }

@@ -37,7 +37,7 @@ fn hello() -> ClientFrame {
 
 fn introduced() -> Session {
     let mut session = fresh();
-    assert!(matches!(say(&mut session, hello()), Action::Welcome { client } if client == "laptop"));
+    assert!(matches!(say(&mut session, hello()), Action::Welcome { client, .. } if client == "laptop"));
     session
 }
 

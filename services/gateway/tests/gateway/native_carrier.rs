@@ -1,8 +1,11 @@
 //! The native protocol on a transport of whole messages: here, two channels in memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use aetherflow_gateway::Carrier;
@@ -43,6 +46,10 @@ struct Blocked {
 }
 
 impl Carrier for Pipe {
+    fn address(&self) -> IpAddr {
+        IpAddr::from([127, 0, 0, 1])
+    }
+
     fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
         Box::pin(async { self.messages.lock().await.recv().await })
     }

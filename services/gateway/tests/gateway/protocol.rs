@@ -204,6 +204,13 @@ async fn what_is_not_allowed_is_unavailable() {
     client.sync(&document(1), "allowed").await;
     until("the frame", || !server.documents.received(&document(1)).is_empty()).await;
     server.policy.read_only.store(true, Ordering::Relaxed);
+    client.sync(&document(1), "read only").await;
+    let heard = Told::Heard(document(1), false, Bytes::from_static(b"read only"));
+    until("the frame, for hearing only", || {
+        server.documents.told().contains(&heard)
+    })
+    .await;
+    server.policy.closed.store(true, Ordering::Relaxed);
     client.sync(&document(1), "revoked").await;
     let frame = client.receive().await;
     assert_eq!(Message::decode(&frame).unwrap().kind(), "error");

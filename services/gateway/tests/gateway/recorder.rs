@@ -24,6 +24,8 @@ pub(crate) const HEADS: [ChangeHash; 1] = [ChangeHash([0xab; 32])];
 pub(crate) enum Told {
     Opened(DocumentId, Option<StorageId>),
     Received(DocumentId, bool, Bytes),
+    /// From a peer that may only read.
+    Heard(DocumentId, bool, Bytes),
     Announced(DocumentId, Vec<StorageId>),
 }
 
@@ -130,6 +132,12 @@ impl SyncSession for Session {
                 .tell(Told::Received(self.document.clone(), frame.request, frame.message));
             self.inner.failure()
         })
+    }
+
+    fn listen(&self, _: Grant, frame: SyncFrame) -> BoxFuture<'_, Result<(), DocumentError>> {
+        self.inner
+            .tell(Told::Heard(self.document.clone(), frame.request, frame.message));
+        Box::pin(async { self.inner.failure() })
     }
 
     fn announce(&self, storages: Vec<StorageId>) -> BoxFuture<'_, Result<(), DocumentError>> {

@@ -21,7 +21,7 @@ use aetherflow_runtime::{
     shutdown::{Shutdown, ShutdownOptions},
 };
 use aetherflow_schema::{
-    access::{Access, Author, Operation},
+    access::{Access, Anybody, Identity, NoPermissions, Operation, Unthrottled},
     documents::BoxFuture,
     id::{DocumentId, PartitionId},
 };
@@ -59,11 +59,12 @@ pub(crate) struct Policy {
 }
 
 impl Access for Policy {
-    fn allows(&self, _: &Author, operation: Operation, _: &DocumentId) -> Result<(), &'static str> {
+    fn allows(&self, _: &Identity, operation: Operation, _: &DocumentId) -> Result<(), &'static str> {
         if self.closed.load(Ordering::Relaxed) {
             return Err("it is closed");
         }
-        if self.read_only.load(Ordering::Relaxed) && operation != Operation::Read {
+        let reads = matches!(operation, Operation::Read | Operation::Presence);
+        if self.read_only.load(Ordering::Relaxed) && !reads {
             return Err("it is for reading only");
         }
         Ok(())
@@ -110,6 +111,9 @@ impl Server {
             documents: documents.clone(),
             log: Arc::new(ledger.clone()),
             access: policy.clone(),
+            authenticator: Arc::new(Anybody),
+            permissions: Arc::new(NoPermissions),
+            throttle: Arc::new(Unthrottled),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
             health: health.clone(),

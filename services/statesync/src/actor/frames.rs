@@ -14,7 +14,7 @@ use crate::{
 
 impl Actor {
     /// A message came: its changes go to the log, the rest waits for them.
-    pub(super) async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame) {
+    pub(super) async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame, may_write: bool) {
         let large = frame.message.len() > LARGE_BYTES;
         let taken = if large {
             let document = self.document.clone();
@@ -27,11 +27,16 @@ impl Actor {
         } else {
             intake::take_in(&self.document, &author, &frame.message)
         };
-        let intake = match taken {
+        let mut intake = match taken {
             Ok(intake) => intake,
             Err(reason) => return self.peers.malformed(key, reason),
         };
+        if !may_write && intake.strip() {
+            self.peers.refuse(key, "this document is for reading only".to_owned());
+        }
         if let Some(state) = self.peers.get_mut(key) {
+            // Tells automerge not to ask for what would be refused; when that changes it asks for what it missed.
+            state.set_read_only(!may_write);
             state.asked |= frame.request && intake.message.message.heads.is_empty();
         }
         let commit = if intake.entries.is_empty() {

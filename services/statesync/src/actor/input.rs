@@ -19,6 +19,8 @@ pub(crate) enum Input {
     Attach(SessionKey, Peer),
     Detach(SessionKey),
     Frame(SessionKey, Author, SyncFrame),
+    /// From a peer that may only read.
+    Listen(SessionKey, Author, SyncFrame),
     Announce(SessionKey, Vec<StorageId>),
     Create(Author, Option<serde_json::Value>, Answer<Written>),
     Import(Author, Bytes, Answer<Written>),
@@ -62,6 +64,6 @@ pub(super) fn fail(input: Input, error: DocumentError) {
             let reason = error.to_string();
             peer.sink.deliver(PeerFrame::Refused { document, reason });
         }
-        Input::Detach(_) | Input::Frame(..) | Input::Announce(..) | Input::Resumed => {}
+        Input::Detach(_) | Input::Frame(..) | Input::Listen(..) | Input::Announce(..) | Input::Resumed => {}
     }
 }

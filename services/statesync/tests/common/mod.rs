@@ -11,7 +11,7 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::{Author, AuthorizedEdit, Grant, OpenAccess, Operation, Principal},
+    access::{AuthorizedEdit, Caller, Grant, OpenAccess, Operation},
     documents::{Documents, Peer, PeerFrame, PeerSink, SyncFrame, SyncSession},
     id::{DocumentId, SessionId, StorageId},
 };
@@ -30,15 +30,9 @@ pub(crate) fn document(n: u8) -> DocumentId {
     DocumentId::from_bytes(&[n; 16]).unwrap()
 }
 
-fn author() -> Author {
-    Author {
-        principal: Principal::anonymous(),
-        session: SessionId(Default::default()),
-    }
-}
-
 pub(crate) fn grant(document: &DocumentId) -> Grant {
-    Grant::check(&OpenAccess, &author(), Operation::Write, document).unwrap()
+    let caller = Caller::anonymous(SessionId(Default::default()));
+    Grant::check(&OpenAccess, &caller, Operation::Write, document).unwrap()
 }
 
 pub(crate) fn grant_write(document: &DocumentId) -> AuthorizedEdit<DocumentId> {
@@ -86,6 +80,10 @@ pub(crate) struct Client {
     pub(crate) sink: Arc<Sink>,
     pub(crate) session: Arc<dyn SyncSession>,
     pub(crate) unavailable: usize,
+    /// It may only read.
+    pub(crate) reads_only: bool,
+    /// It sends changes though it was told that they are not taken.
+    pub(crate) is_stubborn: bool,
     state: sync::State,
     grant: Grant,
 }
@@ -112,6 +110,8 @@ impl Client {
             sink,
             session: statesync.open(peer).await.unwrap(),
             unavailable: 0,
+            reads_only: false,
+            is_stubborn: false,
             state: sync::State::new(),
             grant,
         }
@@ -123,6 +123,9 @@ impl Client {
 
     async fn send(&self, request: bool, message: Bytes) {
         let frame = SyncFrame { request, message };
+        if self.reads_only {
+            return self.session.listen(self.grant.clone(), frame).await.unwrap();
+        }
         let edit = AuthorizedEdit::new(&self.grant, frame).unwrap();
         self.session.receive(edit).await.unwrap();
     }
@@ -156,6 +159,7 @@ impl Client {
                 PeerFrame::Sync { message, .. } => {
                     let message = sync::Message::decode(message).unwrap();
                     self.doc.sync().receive_sync_message(&mut self.state, message).unwrap();
+                    self.state.peer_read_only &= !self.is_stubborn;
                 }
                 PeerFrame::Unavailable { .. } => self.unavailable += 1,
                 PeerFrame::RemoteHeads { .. } | PeerFrame::Refused { .. } | PeerFrame::Malformed { .. } => {}

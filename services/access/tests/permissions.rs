@@ -1,0 +1,228 @@
+//! Permissions over a real log core in memory: written, followed, and read again after a restart.
+
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
+use std::sync::{Arc, Mutex};
+
+use aetherflow_access::{AccessOptions, DocumentAccess, key::Key};
+use aetherflow_log_core::memory::MemoryStorage;
+use aetherflow_oplog::{LogHandle, LogOptions};
+use aetherflow_schema::{
+    access::{
+        Access, AccessWatcher, AuthorizedEdit, Caller, Grant, Grantee, Identity, Operation, PermissionChange,
+        Permissions, PermissionsError, Principal, Role,
+    },
+    id::{DocumentId, Offset, OpId, SessionId},
+    record::{EntryDraft, EntryKind},
+};
+use uuid::Uuid;
+
+#[derive(Default)]
+struct Ear(Mutex<Vec<DocumentId>>);
+
+impl AccessWatcher for Ear {
+    fn document_changed(&self, document: &DocumentId) {
+        self.0.lock().unwrap().push(document.clone());
+    }
+
+    fn credential_revoked(&self, _: &str) {}
+}
+
+struct World {
+    storage: Arc<MemoryStorage>,
+    log: LogHandle,
+    access: DocumentAccess,
+    ear: Arc<Ear>,
+}
+
+impl World {
+    async fn new(options: &AccessOptions) -> Self {
+        Self::over(Arc::new(MemoryStorage::new(2)), options).await
+    }
+
+    async fn over(storage: Arc<MemoryStorage>, options: &AccessOptions) -> Self {
+        let log = LogHandle::start(storage.clone(), LogOptions::default()).unwrap();
+        let signer = Arc::new(Key::secret(&[1; 32], Some("local".to_owned())).unwrap());
+        let access = DocumentAccess::start(log.clone(), options, Some(signer)).await;
+        let ear = Arc::new(Ear::default());
+        access.watch(ear.clone());
+        Self {
+            storage,
+            log,
+            access,
+            ear,
+        }
+    }
+
+    /// An edit, as statesync appends one.
+    async fn edit(&self, document: &DocumentId, by: &Identity, n: u8) -> Offset {
+        let draft = EntryDraft {
+            kind: EntryKind::Change,
+            document: document.clone(),
+            op_id: OpId([n; 32]),
+            author: caller(by).author(),
+            trace: None,
+            payload: vec![n; 10].into(),
+        };
+        self.log.append(vec![draft.encode().unwrap()]).await.unwrap().last()
+    }
+
+    async fn change(
+        &self,
+        by: &Identity,
+        document: &DocumentId,
+        grantee: &str,
+        role: Option<Role>,
+    ) -> Result<Offset, PermissionsError> {
+        let grant = Grant::check(&self.access, &caller(by), Operation::Administer, document).unwrap();
+        let change = PermissionChange {
+            document: document.clone(),
+            grantee: grantee.parse().unwrap(),
+            role,
+            nonce: *Uuid::new_v4().as_bytes(),
+        };
+        self.access.change(AuthorizedEdit::new(&grant, change).unwrap()).await
+    }
+
+    fn may(&self, who: &Identity, operation: Operation, document: &DocumentId) -> bool {
+        self.access.allows(who, operation, document).is_ok()
+    }
+}
+
+fn caller(identity: &Identity) -> Caller {
+    Caller {
+        identity: Arc::new(identity.clone()),
+        session: SessionId(Uuid::nil()),
+    }
+}
+
+fn user(name: &str) -> Identity {
+    Identity::user(Principal::user(name).unwrap())
+}
+
+fn document(n: u8) -> DocumentId {
+    DocumentId::from_bytes(&[n; 16]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_its_authors_from_the_moment_it_is_committed() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, bob, nobody) = (user("ada"), user("bob"), Identity::anonymous());
+    for n in 1..=50 {
+        let id = document(n);
+        assert!(world.may(&bob, Operation::Read, &id), "what is not there hides nothing");
+        assert!(world.may(&bob, Operation::Write, &id) && !world.may(&nobody, Operation::Write, &id));
+        world.edit(&id, &ada, n).await;
+        // At once: no task had to run in between.
+        for operation in Operation::ALL {
+            assert!(world.may(&ada, operation, &id), "{operation:?}");
+            assert!(!world.may(&bob, operation, &id), "{operation:?}");
+            assert!(!world.may(&nobody, operation, &id), "{operation:?}");
+        }
+    }
+    assert_eq!(world.access.documents(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_are_events_that_count_at_once_and_after_a_restart() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, bob, eve) = (user("ada"), user("bob"), user("eve"));
+    let id = document(1);
+    world.edit(&id, &ada, 1).await;
+    let granted = world.change(&ada, &id, "bob", Some(Role::Editor)).await.unwrap();
+    assert!(world.may(&bob, Operation::Write, &id));
+    world.change(&ada, &id, "*", Some(Role::Viewer)).await.unwrap();
+    assert!(world.may(&eve, Operation::Read, &id) && !world.may(&eve, Operation::Write, &id));
+    let revoked = world.change(&ada, &id, "bob", None).await.unwrap();
+    assert!(granted < revoked);
+    assert!(!world.may(&bob, Operation::Read, &id));
+    assert!(world.ear.0.lock().unwrap().len() >= 3);
+
+    let storage = world.storage.clone();
+    drop(world);
+    let world = World::over(storage, &AccessOptions::default()).await;
+    assert!(!world.may(&bob, Operation::Read, &id));
+    assert!(world.may(&eve, Operation::Read, &id) && world.may(&ada, Operation::Administer, &id));
+    let grant = Grant::check(&world.access, &caller(&ada), Operation::Administer, &id).unwrap();
+    let listed = world.access.list(&grant);
+    let bob = listed
+        .iter()
+        .find(|permission| permission.grantee.to_string() == "bob")
+        .unwrap();
+    assert_eq!((bob.role, bob.since), (None, revoked));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_keeps_an_owner() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, mut server) = (user("ada"), user("x"));
+    server.principal = Principal::named("server:backend").unwrap();
+    server.grants.everywhere = Some(Role::Owner);
+    let id = document(1);
+    world.edit(&id, &ada, 1).await;
+    for role in [None, Some(Role::Viewer), Some(Role::Editor)] {
+        let refused = world.change(&ada, &id, "ada", role).await;
+        assert!(matches!(refused, Err(PermissionsError::Conflict(_))), "{role:?}");
+    }
+    let everybody = world.change(&ada, &id, "public", Some(Role::Owner)).await;
+    assert!(matches!(everybody, Err(PermissionsError::Conflict(_))));
+    world.change(&ada, &id, "bob", Some(Role::Owner)).await.unwrap();
+    world.change(&ada, &id, "ada", None).await.unwrap();
+    assert!(!world.may(&ada, Operation::Read, &id) && world.may(&user("bob"), Operation::Administer, &id));
+    world.change(&server, &id, "bob", None).await.unwrap();
+    assert!(world.may(&server, Operation::Administer, &id));
+    let (absent, grantee) = (document(9), Grantee::Public.to_string());
+    let nothing = world.change(&ada, &absent, &grantee, Some(Role::Viewer)).await;
+    assert!(matches!(nothing, Err(PermissionsError::Conflict(_))));
+    world.change(&server, &absent, "ada", Some(Role::Viewer)).await.unwrap();
+    assert!(!world.may(&ada, Operation::Write, &absent), "it was made for others");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_end_what_grows_too_large() {
+    let options = AccessOptions {
+        documents_per_principal: 2,
+        document_bytes: 30,
+        ..AccessOptions::default()
+    };
+    let world = World::new(&options).await;
+    let ada = user("ada");
+    for n in 1..=2 {
+        assert!(world.may(&ada, Operation::Create, &document(n)));
+        world.edit(&document(n), &ada, n).await;
+        // Asking about a document that is not known yet brings the table up to now.
+        assert!(world.may(&ada, Operation::Read, &document(n)));
+    }
+    assert!(!world.may(&ada, Operation::Create, &document(3)) && !world.may(&ada, Operation::Write, &document(3)));
+    assert!(world.may(&user("bob"), Operation::Create, &document(3)));
+    for n in 3..=4 {
+        assert!(world.may(&ada, Operation::Write, &document(1)));
+        world.edit(&document(1), &ada, n).await;
+    }
+    world
+        .change(&ada, &document(1), "bob", Some(Role::Viewer))
+        .await
+        .unwrap();
+    assert!(!world.may(&ada, Operation::Write, &document(1)) && world.may(&ada, Operation::Read, &document(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_for_one_document_and_can_be_taken_back() {
+    let world = World::new(&AccessOptions::default()).await;
+    let ada = user("ada");
+    let id = document(1);
+    world.edit(&id, &ada, 1).await;
+    let grant = Grant::check(&world.access, &caller(&ada), Operation::Administer, &id).unwrap();
+    let link = world.access.link(&grant, Role::Editor, 0, 60).unwrap();
+    assert!(!format!("{link:?}").contains(&link.token));
+    let mut holder = Identity::anonymous();
+    holder.principal = link.principal.clone();
+    holder.grants.documents.push((id.clone(), Role::Editor));
+    assert!(world.may(&holder, Operation::Write, &id) && !world.may(&holder, Operation::Create, &document(2)));
+    world.change(&ada, &id, link.principal.as_str(), None).await.unwrap();
+    assert!(!world.may(&holder, Operation::Read, &id));
+    for (role, seconds) in [(Role::Owner, 60), (Role::Viewer, 0), (Role::Viewer, u64::MAX)] {
+        let refused = world.access.link(&grant, role, 0, seconds);
+        assert!(matches!(refused, Err(PermissionsError::Conflict(_))));
+    }
+}

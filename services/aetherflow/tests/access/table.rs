@@ -1,0 +1,353 @@
+//! Every protocol, role and operation, and every fault that a token can have, against the one table.
+
+use aetherflow_schema::{
+    access::{Operation, Role},
+    id::DocumentId,
+    native::wire::server_frame::Kind,
+};
+use automerge::{AutoCommit, ROOT, transaction::Transactable};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    http, native, repo,
+    repo::Said,
+    server::{Server, claims, signed, token, within},
+};
+
+/// What can be asked for over sockets. There is no call to delete a document yet.
+const OPERATIONS: [Operation; 5] = [
+    Operation::Create,
+    Operation::Read,
+    Operation::Write,
+    Operation::Presence,
+    Operation::Administer,
+];
+
+/// Somebody who asks.
+struct Subject {
+    name: &'static str,
+    token: Option<String>,
+    role: Option<Role>,
+    may_create: bool,
+}
+
+impl Subject {
+    fn expected(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::Create => self.may_create,
+            operation => self.role.is_some_and(|role| role.allows(operation)),
+        }
+    }
+}
+
+async fn subjects(server: &Server, document: &DocumentId) -> Vec<Subject> {
+    let path = format!("/v1/documents/{document}/links");
+    let body = json!({"role": "viewer", "expiresIn": 600});
+    let link = server.ask("POST", &path, Some(&token("owner")), Some(body)).await;
+    assert_eq!(link.status, 201, "{}", link.body);
+    let link = link.body["token"].as_str().unwrap().to_owned();
+    let key = server.run(&["key", "create", "--name", "backend", "--grant", "*=owner"]);
+    let minted = server.run(&[
+        "token",
+        "mint",
+        "--subject",
+        "minted",
+        "--grant",
+        &format!("{document}=editor"),
+    ]);
+    // The server looks at the file of keys by itself.
+    let read = format!("/v1/documents/{document}");
+    within("the new key counts", async {
+        while server.ask("GET", &read, Some(&key), None).await.status != 200 {}
+    })
+    .await;
+    let named = |name: &'static str, role, may_create| Subject {
+        name,
+        token: Some(token(name)),
+        role,
+        may_create,
+    };
+    let with = |name, token: Option<String>, role, may_create| Subject {
+        name,
+        token,
+        role,
+        may_create,
+    };
+    vec![
+        named("owner", Some(Role::Owner), true),
+        named("editor", Some(Role::Editor), true),
+        named("viewer", Some(Role::Viewer), true),
+        named("stranger", None, true),
+        with("nobody", None, None, false),
+        with("link", Some(link), Some(Role::Viewer), false),
+        with("server", Some(key), Some(Role::Owner), true),
+        with("minted", Some(minted), Some(Role::Editor), false),
+    ]
+}
+
+/// Automerge makes no change of a value that is there already.
+fn rand_number() -> i64 {
+    i64::from(Uuid::new_v4().as_fields().0)
+}
+
+fn new_id() -> DocumentId {
+    DocumentId::from_uuid(Uuid::new_v4())
+}
+
+fn file() -> Vec<u8> {
+    let mut doc = AutoCommit::new();
+    doc.put(ROOT, "imported", 1).unwrap();
+    doc.save()
+}
+
+/// The status of the answer, for what HTTP can do.
+async fn by_http(
+    server: &Server,
+    token: Option<&str>,
+    operation: Operation,
+    document: &DocumentId,
+) -> Option<http::Answer> {
+    let path = format!("/v1/documents/{document}");
+    Some(match operation {
+        Operation::Create => server.ask("POST", "/v1/documents", token, Some(json!({}))).await,
+        Operation::Read => server.ask("GET", &path, token, None).await,
+        Operation::Write => {
+            within(
+                "an import",
+                http::send(server.address, &format!("{path}/import"), token, &file()),
+            )
+            .await
+        }
+        Operation::Administer => {
+            let path = format!("{path}/permissions/somebody");
+            server.ask("PUT", &path, token, Some(json!({"role": "viewer"}))).await
+        }
+        Operation::Presence | Operation::Delete => return None,
+    })
+}
+
+async fn by_repo(server: &Server, subject: &Subject, operation: Operation, document: &DocumentId) -> Option<bool> {
+    let token = subject.token.as_deref();
+    let join = |document: DocumentId| async move {
+        let name = format!("{} {operation:?}", subject.name);
+        repo::Client::join(server.address, token, &name, &document)
+            .await
+            .unwrap()
+    };
+    Some(match operation {
+        Operation::Create => {
+            let mut client = join(new_id()).await;
+            client.set(1);
+            client.writes().await
+        }
+        Operation::Read => join(document.clone()).await.reads().await,
+        Operation::Write => {
+            let mut client = join(document.clone()).await;
+            // Whoever may not read it edits all the same, and hides it in its first message.
+            client.reads().await;
+            client.set(rand_number());
+            client.writes().await
+        }
+        Operation::Presence => {
+            let owner = crate::server::token("owner");
+            let owners = async |name: &str| {
+                let mut client = repo::Client::join(server.address, Some(&owner), name, document)
+                    .await
+                    .unwrap();
+                assert!(client.reads().await);
+                client
+            };
+            let (mut observer, mut marker) = (owners("observer").await, owners("marker").await);
+            let mut client = join(document.clone()).await;
+            client.ephemeral(1).await;
+            // Frames are acted on in order, so when this is answered that was.
+            client.reads().await;
+            marker.ephemeral(2).await;
+            let mut heard = false;
+            loop {
+                match observer.hear().await {
+                    Said::Ephemeral(1) => heard = true,
+                    Said::Ephemeral(_) => break heard,
+                    _ => {}
+                }
+            }
+        }
+        Operation::Administer | Operation::Delete => return None,
+    })
+}
+
+async fn by_native(
+    server: &Server,
+    quantum: bool,
+    subject: &Subject,
+    operation: Operation,
+    document: &DocumentId,
+) -> Option<bool> {
+    let token = subject.token.as_deref();
+    let client = match quantum {
+        true => native::Client::hello_over_quantum(server.address, &server.data(), token).await,
+        false => native::Client::hello(server.address, token).await,
+    };
+    let mut client = client.unwrap();
+    Some(match operation {
+        Operation::Create => client.writes(&new_id()).await,
+        Operation::Read => client.reads(document).await,
+        Operation::Write => client.writes(document).await,
+        Operation::Presence => {
+            let owner = crate::server::token("owner");
+            let mut observer = native::Client::hello(server.address, Some(&owner)).await.unwrap();
+            observer.subscribe(document).await;
+            client.presence(document, b"subject").await;
+            let mut marker = native::Client::hello(server.address, Some(&owner)).await.unwrap();
+            marker.presence(document, b"marker").await;
+            let mut heard = false;
+            loop {
+                match observer.hear().await.unwrap() {
+                    Kind::PresenceEvent(event) if &*event.state == b"subject" => heard = true,
+                    Kind::PresenceEvent(event) if &*event.state == b"marker" => break heard,
+                    _ => {}
+                }
+            }
+        }
+        Operation::Administer | Operation::Delete => return None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_allowed_that_the_table_does_not_allow() {
+    let server = Server::start().await;
+    let document = server.document().await;
+    let mut cells = 0;
+    for subject in subjects(&server, &document).await {
+        for operation in OPERATIONS {
+            let expected = subject.expected(operation);
+            let before = server.changes(&document).await;
+            let answer = by_http(&server, subject.token.as_deref(), operation, &document).await;
+            let found = [
+                (
+                    "HTTP",
+                    answer.map(|answer| {
+                        assert!(
+                            matches!(answer.status, 200 | 201 | 403),
+                            "{}: {}",
+                            answer.status,
+                            answer.body
+                        );
+                        answer.status != 403
+                    }),
+                ),
+                (
+                    "automerge-repo",
+                    Box::pin(by_repo(&server, &subject, operation, &document)).await,
+                ),
+                (
+                    "native",
+                    Box::pin(by_native(&server, false, &subject, operation, &document)).await,
+                ),
+                (
+                    "native over Quantum",
+                    Box::pin(by_native(&server, true, &subject, operation, &document)).await,
+                ),
+            ];
+            for (protocol, found) in found {
+                if let Some(found) = found {
+                    assert_eq!(found, expected, "{protocol}: {} {operation:?}", subject.name);
+                    cells += 1;
+                }
+            }
+            let added = server.changes(&document).await - before;
+            let writes = if operation == Operation::Write && expected {
+                4
+            } else {
+                0
+            };
+            assert_eq!(added, writes, "{} {operation:?}: what is in the log", subject.name);
+        }
+    }
+    assert_eq!(cells, 8 * (4 + 4 + 4 + 4));
+    for secret in [token("owner").rsplit('.').next().unwrap(), "afk_"] {
+        assert!(!server.log().contains(secret), "a secret is in the log");
+    }
+}
+
+/// Tokens that are no good, and the code that closes a native connection for them.
+fn faults() -> Vec<(&'static str, String, u16)> {
+    let good = claims("owner", 600);
+    let with = |change: fn(&mut serde_json::Value)| {
+        let mut claims = good.clone();
+        change(&mut claims);
+        signed(&claims, 1)
+    };
+    let (owner, viewer) = (token("owner"), token("viewer"));
+    let part = |token: &str, n: usize| token.split('.').nth(n).unwrap().to_owned();
+    vec![
+        ("expired", signed(&claims("owner", -10), 1), 4011),
+        ("of another key", signed(&good, 9), 4009),
+        (
+            "for another audience",
+            with(|claims| claims["aud"] = "other".into()),
+            4009,
+        ),
+        (
+            "for no audience",
+            with(|claims| claims["aud"] = serde_json::Value::Null),
+            4009,
+        ),
+        ("not good yet", with(|claims| claims["nbf"] = u64::MAX.into()), 4009),
+        (
+            "a server's name",
+            with(|claims| claims["sub"] = "server:backend".into()),
+            4009,
+        ),
+        ("a link's name", with(|claims| claims["sub"] = "link:x".into()), 4009),
+        ("not signed", format!("eyJhbGciOiJub25lIn0.{}.", part(&owner, 1)), 4009),
+        (
+            "somebody else's claims",
+            format!("{}.{}.{}", part(&viewer, 0), part(&owner, 1), part(&viewer, 2)),
+            4009,
+        ),
+        (
+            "a key that is none",
+            format!("afk_{}_{}", "0".repeat(16), "0".repeat(64)),
+            4009,
+        ),
+        ("no token", "x".to_owned(), 4009),
+        ("far too long", "a".repeat(8193), 4009),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_shows_a_token_that_is_no_good_may_do_nothing_at_all() {
+    let server = Server::start().await;
+    let document = server.document().await;
+    // Even what everybody may read.
+    let public = format!("/v1/documents/{document}/permissions/public");
+    let granted = server
+        .ask("PUT", &public, Some(&token("owner")), Some(json!({"role": "editor"})))
+        .await;
+    assert_eq!(granted.status, 200);
+    let before = server.changes(&document).await;
+    for (fault, token, code) in faults() {
+        for operation in OPERATIONS {
+            if let Some(answer) = by_http(&server, Some(&token), operation, &document).await {
+                assert_eq!(answer.status, 401, "HTTP: {fault} {operation:?}");
+                assert!(answer.head.contains("www-authenticate: bearer") && answer.head.contains("retry-after:"));
+                let kind = answer.body["type"].as_str().unwrap();
+                assert!(kind.starts_with("urn:aetherflow:problem:token-"), "{kind}");
+            }
+        }
+        let joined = repo::Client::join(server.address, Some(&token), "x", &document).await;
+        assert_eq!(joined.err(), Some(401), "automerge-repo: {fault}");
+        let upgraded = repo::open(server.address, "/v1/sync", Some(&token)).await;
+        assert_eq!(upgraded.err(), Some(401), "native, at the upgrade: {fault}");
+        if token.len() <= 8192 {
+            let hello = native::Client::hello(server.address, Some(&token)).await;
+            assert_eq!(hello.err(), Some(code), "native: {fault}");
+            let hello = native::Client::hello_over_quantum(server.address, &server.data(), Some(&token)).await;
+            assert_eq!(hello.err(), Some(code), "native over Quantum: {fault}");
+        }
+    }
+    assert_eq!(server.changes(&document).await, before);
+    assert!(server.data().join("log").exists());
+}
