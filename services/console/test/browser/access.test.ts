@@ -74,7 +74,7 @@ test("without a good token there is one question and no storm, and a pasted toke
 
   await field.fill("not.a.token");
   await guest.press("Enter");
-  await guest.page.getByText("Not accepted").waitFor();
+  await guest.page.getByText("Not accepted:").waitFor();
   assert.deepEqual(attempts.map((url) => new URL(url).pathname), ["/v1/access"]);
 
   await field.fill(await server.mint("grace"));
