@@ -228,6 +228,7 @@ impl Config {
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);
         self.timeouts.validate(&mut invalid);
+        self.http.validate(&mut invalid);
         invalid.into_result()
     }
 

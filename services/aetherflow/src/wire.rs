@@ -32,7 +32,10 @@ pub(crate) enum Mode {
 }
 
 /// Runs a server until it is told to stop.
-pub(crate) async fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
+    if mode == Mode::Dev {
+        config.http.welcome_this_machine();
+    }
     let door = access::open(&config, mode)?;
     match raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),

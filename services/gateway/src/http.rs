@@ -6,10 +6,13 @@ mod body;
 mod console;
 mod documents;
 mod etag;
+mod headers;
 mod health;
+pub(crate) mod origin;
 mod parameters;
 mod permissions;
 pub(crate) mod problem;
+mod standing;
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,15 +23,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use hyper::{
-    HeaderMap, Method, StatusCode,
-    header::{
-        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HOST, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
-    },
-};
+use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
-use self::problem::Problem;
+use self::{origin::Origin, problem::Problem};
 use crate::shared::Shared;
 
 /// What is served to everybody.
@@ -46,6 +44,8 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
             put(permissions::grant).delete(permissions::revoke),
         )
         .route("/v1/documents/{id}/links", post(permissions::link))
+        .route("/v1/documents/{id}/access", get(standing::document))
+        .route("/v1/access", get(standing::anywhere))
         .route("/automerge", get(console::websocket_only))
         .route(aetherflow_schema::native::PATH, get(console::websocket_only))
         .fallback(console::file);
@@ -92,10 +92,13 @@ async fn around(State(surroundings): State<Surroundings>, request: Request, next
     let reads = method == Method::GET || method == Method::HEAD;
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
-    let mut response = if !reads && is_foreign(request.headers()) {
-        Problem::new(StatusCode::FORBIDDEN, "foreign-origin")
-            .detail("pages of other origins may not change anything here")
-            .into_response()
+    let http = &shared.options.http;
+    let allowed: &[String] = if public { &http.allowed_origins } else { &[] };
+    let origin = Origin::of(request.headers(), allowed);
+    let mut response = if let Some(response) = origin.preflight(&method, request.headers()) {
+        response
+    } else if let Some(refusal) = origin.demand().err().filter(|_| !reads) {
+        refusal.into_response()
     } else if route == admin::VERIFY {
         next.run(request).await
     } else {
@@ -106,36 +109,13 @@ async fn around(State(surroundings): State<Surroundings>, request: Request, next
                 .into_response(),
         }
     };
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if public && reads && shared.options.http.cross_origin_reads {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("ETag, Retry-After"),
-        );
+    headers::every_answer(response.headers_mut());
+    if public {
+        origin.share(http, reads, response.headers_mut());
     }
     let status = response.status().as_u16();
     shared.metrics.request(name(&method), route, status, started.elapsed());
     response
-}
-
-/// Whether a browser asks on behalf of a page from elsewhere. What is not a browser names no origin; and what a browser
-/// lets a foreign page send without asking first cannot carry a forged `X-Forwarded-Host`.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return false;
-    };
-    let authority = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| Some(origin.split_once("://")?.1));
-    let own = |name: &str| {
-        let host = headers.get(name).and_then(|host| host.to_str().ok());
-        host.zip(authority)
-            .is_some_and(|(host, authority)| host.eq_ignore_ascii_case(authority))
-    };
-    !own(HOST.as_str()) && !own("x-forwarded-host")
 }
 
 /// A method's name for metrics, of which there must not be endlessly many.
@@ -159,39 +139,4 @@ async fn nothing() -> Problem {
 async fn not_allowed(method: Method) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed")
         .detail(format!("{method} is not possible here; the Allow header says what is"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn only_pages_of_other_origins_are_foreign() {
-        for own in [
-            &[("host", "af.example")][..],
-            &[("host", "af.example:7400"), ("origin", "http://AF.example:7400")],
-            &[
-                ("host", "10.0.0.1"),
-                ("x-forwarded-host", "af.example"),
-                ("origin", "https://af.example"),
-            ],
-        ] {
-            assert!(!is_foreign(&headers(own)), "{own:?}");
-        }
-        for foreign in [
-            &[("host", "127.0.0.1:7400"), ("origin", "http://evil.example")][..],
-            &[("host", "127.0.0.1:7400"), ("origin", "http://127.0.0.1:5173")],
-            &[("host", "127.0.0.1:7400"), ("origin", "null")],
-            &[("origin", "http://evil.example")],
-        ] {
-            assert!(is_foreign(&headers(foreign)), "{foreign:?}");
-        }
-    }
 }

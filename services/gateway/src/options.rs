@@ -6,6 +6,8 @@ use aetherflow_runtime::config::Invalid;
 use aetherflow_schema::limits;
 use serde::{Deserialize, Serialize};
 
+use crate::http::origin::is_well_formed;
+
 /// Options of a gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayOptions {
@@ -134,18 +136,30 @@ impl Timeouts {
 }
 
 /// Section `[http]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpOptions {
-    /// Whether pages of other origins may read (`GET`), default true. They may never write through the HTTP API: a
-    /// request that changes something and names a foreign origin is refused.
+    /// Pages of which origins may use this server from a browser: read, change, and connect by WebSocket. Such as
+    /// `https://app.example`; `http://localhost:*` is on any port. Default none, but in `aetherflow dev` those of this machine.
+    /// Pages of the server's own host may always, and what is not a browser names no origin and is not asked for one.
+    pub allowed_origins: Vec<String>,
+    /// Whether pages of all other origins may read (`GET`), default false. They may never write.
     pub cross_origin_reads: bool,
 }
 
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            cross_origin_reads: true,
+impl HttpOptions {
+    /// Notes what makes no sense.
+    pub fn validate(&self, invalid: &mut Invalid) {
+        let all_are = self.allowed_origins.iter().all(|origin| is_well_formed(origin));
+        let what = "has something else than origins in it, such as https://app.example or http://localhost:*";
+        invalid.unless(all_are, "http.allowed_origins", what);
+    }
+
+    /// Where nothing else is said, pages that this machine serves are welcome, on whatever port a developer's tools run.
+    pub fn welcome_this_machine(&mut self) {
+        if self.allowed_origins.is_empty() {
+            let hosts = ["localhost", "127.0.0.1", "[::1]"];
+            self.allowed_origins = hosts.iter().map(|host| format!("http://{host}:*")).collect();
         }
     }
 }
@@ -212,7 +226,15 @@ mod tests {
         };
         limits.validate(&mut invalid);
         timeouts.validate(&mut invalid);
+        let mut http = HttpOptions::default();
+        http.welcome_this_machine();
+        let before = invalid.to_string();
+        http.validate(&mut invalid);
+        assert_eq!(invalid.to_string(), before, "this machine's origins are well formed");
+        http.allowed_origins.push("https://app.example/path".to_owned());
+        http.validate(&mut invalid);
         let text = invalid.to_string();
+        assert!(text.contains("`http.allowed_origins`"), "{text}");
         assert!(
             text.contains("`limits.connections`") && text.contains("`timeouts.join_ms`"),
             "{text}"

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::{
     caller::{self, Shown, Who},
     connection,
-    http::problem::Problem,
+    http::{origin::Origin, problem::Problem},
     listener::Permit,
     native::Native,
     outbound::Outbound,
@@ -67,6 +67,9 @@ pub(crate) async fn accept(permit: Arc<Permit>, mut request: Request<Incoming>) 
         let version = HeaderValue::from_static("13");
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
         return response;
+    }
+    if let Err(problem) = Origin::of(request.headers(), &shared.options.http.allowed_origins).demand() {
+        return problem.into_response();
     }
     let token = caller::of_upgrade(request.headers(), request.uri());
     let mut shown = Shown {

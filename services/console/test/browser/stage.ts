@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before } from "node:test";
 import type { Browser, BrowserContext } from "playwright-core";
-import { Server } from "./server";
+import { type Mode, Server } from "./server";
 import { Window, launchBrowser } from "./window";
 
 /** What the tests of one file share: a server, a browser, and the duty to leave neither behind. */
@@ -10,9 +10,9 @@ export class Stage {
   #browser: Browser | null = null;
   #windows: Window[] = [];
 
-  constructor() {
+  constructor(mode: Mode = "dev") {
     before(async () => {
-      this.#server = await Server.start();
+      this.#server = await Server.start(mode);
       this.#browser = await launchBrowser();
     });
     afterEach(async () => {
@@ -32,9 +32,9 @@ export class Stage {
     return this.#server;
   }
 
-  async open(name: string, url = this.server.url, profile?: BrowserContext): Promise<Window> {
+  async open(name: string, url = this.server.url, profile?: BrowserContext, expected?: RegExp): Promise<Window> {
     assert.ok(this.#browser !== null, "the browser is started before the tests");
-    const window = await Window.open(this.#browser, url, name, profile);
+    const window = await Window.open(this.#browser, url, name, profile, expected);
     this.#windows.push(window);
     return window;
   }

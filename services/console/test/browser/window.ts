@@ -29,6 +29,8 @@ export class Window {
   readonly context: BrowserContext;
   readonly page: Page;
   readonly complaints: string[] = [];
+  /** Beside what is said of servers that are down. */
+  expectedComplaint: RegExp | null = null;
 
   private constructor(context: BrowserContext, page: Page) {
     this.context = context;
@@ -36,12 +38,19 @@ export class Window {
     page.on("pageerror", (error) => this.complaints.push(`${error.message}\n${error.stack ?? ""}`));
     page.on("console", (message) => {
       const isComplaint = message.type() === "error" || message.type() === "warning";
-      if (isComplaint && !EXPECTED_COMPLAINT.test(message.text())) this.complaints.push(message.text());
+      const isExpected = EXPECTED_COMPLAINT.test(message.text()) || this.expectedComplaint?.test(message.text()) === true;
+      if (isComplaint && !isExpected) this.complaints.push(message.text());
     });
   }
 
   /** `name` is what the others see. `profile` continues one that a window before this one had. */
-  static async open(browser: Browser, url: string, name: string, profile?: BrowserContext): Promise<Window> {
+  static async open(
+    browser: Browser,
+    url: string,
+    name: string,
+    profile?: BrowserContext,
+    expectedComplaint: RegExp | null = null,
+  ): Promise<Window> {
     const context = profile ?? (await browser.newContext());
     const page = await context.newPage();
     await page.addInitScript((author) => {
@@ -49,6 +58,7 @@ export class Window {
       if (location.protocol === "http:") localStorage.setItem("aetherflow.identity", JSON.stringify(author));
     }, { name, colour: name.length % 8 });
     const window = new Window(context, page);
+    window.expectedComplaint = expectedComplaint;
     await page.goto(url);
     return window;
   }

@@ -2,6 +2,7 @@ import type { DocHandle } from "@automerge/automerge-repo/slim";
 import { type ReadonlySignal, signal } from "@preact/signals";
 import { History } from "../history/history";
 import type { Identity } from "../presence/identity";
+import type { Standing } from "../access/standing";
 import { Presence } from "../presence/presence";
 import { Durability } from "../sync/durability";
 import type { Repository } from "../sync/repository";
@@ -15,16 +16,18 @@ export class Session {
   readonly durability: Durability;
   readonly presence: Presence;
   readonly history: History;
+  readonly standing: Standing;
   readonly content: ReadonlySignal<Content>;
   readonly #content;
 
-  constructor(handle: DocHandle<Content>, { connection }: Repository, identity: Identity) {
+  constructor(handle: DocHandle<Content>, standing: Standing, { connection }: Repository, identity: Identity) {
     this.handle = handle;
     this.#content = signal(read(handle.doc()));
     this.content = this.#content;
     this.edits = new Edits(handle, () => identity.author.peek());
+    this.standing = standing;
     this.durability = new Durability(handle, connection);
-    this.presence = new Presence(handle, connection, identity.author);
+    this.presence = new Presence(handle, connection, identity.author, standing);
     this.history = new History(handle);
     handle.on("heads-changed", this.#update);
   }
@@ -34,6 +37,7 @@ export class Session {
     this.history.dispose();
     this.presence.dispose();
     this.durability.dispose();
+    this.standing.dispose();
   }
 
   readonly #update = (): void => {

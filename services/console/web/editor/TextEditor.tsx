@@ -1,5 +1,5 @@
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { EditorState } from "@codemirror/state";
+import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import { EditorView, drawSelection, keymap, placeholder } from "@codemirror/view";
 import { useEffect, useRef } from "preact/hooks";
 import { read } from "../document/content";
@@ -11,12 +11,23 @@ import { sharedText } from "./sharedText";
 
 type Props = {
   session: Session;
-  /** The document's text is not a text; it can be looked at elsewhere but not edited here. */
-  isForeign: boolean;
+  /** It can be looked at but not edited: the document's text is not a text, or whoever is here may only view. */
+  isReadOnly: boolean;
 };
 
-export function TextEditor({ session, isForeign }: Props) {
+const editing = new Compartment();
+
+function editingMode(isReadOnly: boolean): Extension {
+  return [
+    EditorState.readOnly.of(isReadOnly),
+    EditorView.contentAttributes.of({ "aria-readonly": `${isReadOnly}` }),
+    placeholder(isReadOnly ? "Nothing is written here yet." : "Write something. Whoever has access sees it as you type."),
+  ];
+}
+
+export function TextEditor({ session, isReadOnly }: Props) {
   const place = useRef<HTMLDivElement>(null);
+  const editor = useRef<EditorView | null>(null);
 
   useEffect(() => {
     if (place.current === null) return undefined;
@@ -34,8 +45,7 @@ export function TextEditor({ session, isForeign }: Props) {
           EditorView.lineWrapping,
           // The page scrolls below its header.
           EditorView.scrollMargins.of(() => ({ top: 90, bottom: 32 })),
-          EditorState.readOnly.of(isForeign),
-          placeholder("Write something. Everyone with the link sees it as you type."),
+          editing.of(editingMode(isReadOnly)),
           EditorView.contentAttributes.of({
             "aria-label": "Document text",
             spellcheck: "true",
@@ -48,8 +58,17 @@ export function TextEditor({ session, isForeign }: Props) {
         ],
       }),
     });
-    return () => view.destroy();
-  }, [session, isForeign]);
+    editor.current = view;
+    return () => {
+      editor.current = null;
+      view.destroy();
+    };
+    // What may be done changes below, in place: the caret and the undo history stay.
+  }, [session]);
+
+  useEffect(() => {
+    editor.current?.dispatch({ effects: editing.reconfigure(editingMode(isReadOnly)) });
+  }, [session, isReadOnly]);
 
   return <div class="text-editor" ref={place} />;
 }

@@ -1,4 +1,4 @@
-import { fetchJson } from "../server";
+import { fetchJson } from "../access/server";
 
 /** One change as the server's log has it. Times are milliseconds since 1970. */
 export type ServerChange = {

@@ -1,11 +1,14 @@
 import type { DocHandle, DocHandleEphemeralMessagePayload } from "@automerge/automerge-repo/slim";
 import { type ReadonlySignal, computed, effect, signal } from "@preact/signals";
 import type { Author, Content } from "../document/content";
+import type { Standing } from "../access/standing";
 import type { Connection } from "../sync/connection";
 import { type Place, type PresenceMessage, decodePresence, encodePresence } from "./message";
 import { type Person, Roster } from "./roster";
 
 const HEARTBEAT_MS = 4_000;
+/** How much longer than their time somebody may be shown who fell silent. */
+const SWEEP_MS = 500;
 /** Two heartbeats may get lost. */
 const TTL_MS = 13_000;
 /** Browsers let the timers of a background tab fire once a minute at worst. */
@@ -36,14 +39,13 @@ export class Presence {
   #hasLeft = false;
   #announcement: number | undefined;
 
-  constructor(handle: DocHandle<Content>, connection: Connection, author: ReadonlySignal<Author>) {
+  constructor(handle: DocHandle<Content>, connection: Connection, author: ReadonlySignal<Author>, standing: Standing) {
     this.#handle = handle;
     this.#author = author;
     handle.on("ephemeral-message", this.#hear);
-    const heartbeat = setInterval(() => {
-      this.#advance(this.#roster.peek().expire(Date.now()));
-      this.#say(false);
-    }, HEARTBEAT_MS);
+    const mayRead = computed(() => standing.may.value.read);
+    const heartbeat = setInterval(() => this.#say(false), HEARTBEAT_MS);
+    const sweep = setInterval(() => this.#advance(this.#roster.peek().expire(Date.now())), SWEEP_MS);
     const leave = (): void => {
       this.#broadcast({ kind: "gone" });
       // A page becomes hidden after it has been left; that must not be the last the others hear.
@@ -58,13 +60,18 @@ export class Presence {
     addEventListener("pageshow", comeBack);
     document.addEventListener("visibilitychange", showAway);
     this.#cleanups.push(
-      effect(() => (connection.isConnected.value ? this.#ask() : this.#advance(Roster.EMPTY))),
+      effect(() => {
+        // Whoever may not read hears nobody any more.
+        if (connection.isConnected.value && mayRead.value) this.#ask();
+        else this.#advance(Roster.EMPTY);
+      }),
       effect(() => {
         void author.value;
         this.#announceSoon();
       }),
       () => handle.off("ephemeral-message", this.#hear),
       () => clearInterval(heartbeat),
+      () => clearInterval(sweep),
       () => this.#timers.forEach((timer) => clearTimeout(timer)),
       () => removeEventListener("pagehide", leave),
       () => removeEventListener("pageshow", comeBack),

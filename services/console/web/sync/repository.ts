@@ -2,7 +2,8 @@ import { initializeWasm } from "@automerge/automerge/slim";
 import automergeWasm from "@automerge/automerge/automerge.wasm?url";
 import { Repo } from "@automerge/automerge-repo/slim";
 import { IndexedDBStorageAdapter } from "@automerge/automerge-repo-storage-indexeddb";
-import { webSocketUrl } from "../server";
+import type { Door } from "../access/door";
+import { webSocketUrl } from "../access/server";
 import { Connection } from "./connection";
 
 const DATABASE = "aetherflow";
@@ -14,9 +15,9 @@ export type Repository = {
   keepsEdits: boolean;
 };
 
-export async function openRepository(): Promise<Repository> {
+export async function openRepository(door: Door): Promise<Repository> {
   const [keepsEdits] = await Promise.all([canStore(), initializeWasm(automergeWasm)]);
-  const connection = new Connection(webSocketUrl());
+  const connection = new Connection(webSocketUrl(), door);
   const repo = new Repo({
     network: [connection],
     ...(keepsEdits ? { storage: new IndexedDBStorageAdapter(DATABASE) } : {}),

@@ -1,15 +1,13 @@
-import type { AutomergeUrl } from "@automerge/automerge-repo/slim";
 import { useSignal } from "@preact/signals";
-import { linkTo } from "../document/link";
 import { CheckIcon, LinkIcon } from "./icons";
 
 const CONFIRMATION_MS = 1_800;
 
-export function CopyLink({ url }: { url: AutomergeUrl }) {
+export function CopyLink({ link, label }: { link: string; label: string }) {
   const isCopied = useSignal(false);
   const copy = async (): Promise<void> => {
-    if (!(await copyText(linkTo(url)))) {
-      prompt("The link to this document:", linkTo(url));
+    if (!(await copyText(link))) {
+      prompt("The link:", link);
       return;
     }
     isCopied.value = true;
@@ -18,9 +16,9 @@ export function CopyLink({ url }: { url: AutomergeUrl }) {
     }, CONFIRMATION_MS);
   };
   return (
-    <button type="button" class="button" aria-label="Copy link" onClick={() => void copy()}>
+    <button type="button" class="button" aria-label={label} onClick={() => void copy()}>
       {isCopied.value ? <CheckIcon /> : <LinkIcon />}
-      <span aria-live="polite">{isCopied.value ? "Copied" : "Copy link"}</span>
+      <span aria-live="polite">{isCopied.value ? "Copied" : label}</span>
     </button>
   );
 }

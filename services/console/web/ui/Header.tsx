@@ -1,10 +1,10 @@
 import type { Content } from "../document/content";
 import type { Session } from "../document/session";
 import type { Workspace } from "../document/workspace";
-import { CopyLink } from "./CopyLink";
 import { HistoryIcon, Logo, PlusIcon } from "./icons";
 import { People } from "./People";
 import { SavedBadge } from "./SavedBadge";
+import { ShareDialog } from "./ShareDialog";
 import { SharedLine } from "./SharedLine";
 
 type Props = { session: Session; workspace: Workspace; content: Content; isPast: boolean };
@@ -20,11 +20,11 @@ export function Header({ session, workspace, content, isPast }: Props) {
           label="Title"
           placeholder="Untitled"
           value={content.title}
-          isReadOnly={isPast}
+          isReadOnly={isPast || !session.standing.may.value.write}
           onEdit={(title) => session.edits.setTitle(title)}
         />
       </div>
-      <SavedBadge durability={session.durability} repository={workspace.repository} />
+      <SavedBadge session={session} repository={workspace.repository} />
       <People presence={session.presence} identity={workspace.identity} />
       <nav class="header-actions" aria-label="Document">
         <button
@@ -36,11 +36,13 @@ export function Header({ session, workspace, content, isPast }: Props) {
           <HistoryIcon />
           <span>History</span>
         </button>
-        <CopyLink url={session.handle.url} />
-        <button type="button" class="button" aria-label="New document" onClick={() => workspace.create()}>
-          <PlusIcon />
-          <span>New</span>
-        </button>
+        <ShareDialog session={session} workspace={workspace} title={content.title} />
+        {workspace.mayCreate && (
+          <button type="button" class="button" aria-label="New document" onClick={() => workspace.create()}>
+            <PlusIcon />
+            <span>New</span>
+          </button>
+        )}
       </nav>
     </header>
   );

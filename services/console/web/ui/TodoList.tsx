@@ -7,9 +7,9 @@ import type { Person } from "../presence/roster";
 import { CloseIcon, PlusIcon } from "./icons";
 import { SharedLine } from "./SharedLine";
 
-type Props = { session: Session; todos: readonly Todo[]; isReadOnly: boolean };
+type Props = { session: Session; todos: readonly Todo[]; isReadOnly: boolean; isPast: boolean };
 
-export function TodoList({ session, todos, isReadOnly }: Props) {
+export function TodoList({ session, todos, isReadOnly, isPast }: Props) {
   const people = session.presence.people.value;
   const list = useRef<HTMLUListElement>(null);
   const done = todos.filter((todo) => todo.done).length;
@@ -43,7 +43,7 @@ export function TodoList({ session, todos, isReadOnly }: Props) {
           />
         ))}
       </ul>
-      {todos.length === 0 && isReadOnly && <p class="todos-empty">There was nothing to do yet.</p>}
+      {todos.length === 0 && isReadOnly && <p class="todos-empty">{isPast ? "There was nothing to do yet." : "Nothing to do yet."}</p>}
       {!isReadOnly && <NewTodo onAdd={(title) => session.edits.addTodo(title)} />}
     </section>
   );

@@ -26,3 +26,7 @@ export const PlayIcon = () => <Icon><path class="filled" d="M7 5.2v9.6L15 10z" /
 export const PauseIcon = () => <Icon><path d="M7.2 5v10M12.8 5v10" /></Icon>;
 export const BackIcon = () => <Icon><path d="m12 5-5 5 5 5" /></Icon>;
 export const ForwardIcon = () => <Icon><path d="m8 5 5 5-5 5" /></Icon>;
+export const ShareIcon = () => <Icon><path d="M10 12.5v-9M6.8 6.2 10 3l3.2 3.2M6.5 9H5v7.5h10V9h-1.5" /></Icon>;
+export const PersonIcon = () => <Icon><path d="M10 10.2a3.1 3.1 0 1 0 0-6.2 3.1 3.1 0 0 0 0 6.2ZM4.2 16.5c.5-2.6 2.8-4 5.8-4s5.3 1.4 5.8 4" /></Icon>;
+export const EyeIcon = () => <Icon><path d="M2.5 10S5.2 4.8 10 4.8 17.5 10 17.5 10 14.8 15.2 10 15.2 2.5 10 2.5 10ZM10 12.2a2.2 2.2 0 1 0 0-4.4 2.2 2.2 0 0 0 0 4.4Z" /></Icon>;
+export const LockIcon = () => <Icon><path d="M5 9h10v7.5H5zM7 9V6.5a3 3 0 0 1 6 0V9" /></Icon>;

@@ -1,16 +1,23 @@
+import type { May } from "../access/standing";
 import type { Phase } from "../sync/connection";
 import type { Saved } from "../sync/durability";
 
 /** The state of connection and edits in a few words. "Saved" is said of what the server has confirmed, nothing else. */
-export function describe(saved: Saved, phase: Phase): string {
+export function describe(saved: Saved, phase: Phase, may: Pick<May, "read" | "write"> = { read: true, write: true }): string {
   if (phase === "connected") {
+    if (!may.read) return "No access";
+    if (!may.write) return saved.kind === "saving" ? `${edits(saved.count)} not accepted` : "Up to date";
     if (saved.kind === "saved") return "All changes saved";
     return saved.kind === "unconfirmed" ? "Sent, not confirmed" : "Saving…";
   }
   const where = phase === "offline" ? "Offline" : "Connecting";
   if (saved.kind === "saved") return `${where} · all saved`;
   if (saved.kind !== "waiting") return where;
-  return `${where} · ${saved.count === 1 ? "1 edit waits" : `${saved.count.toLocaleString()} edits wait`}`;
+  return `${where} · ${edits(saved.count)} ${saved.count === 1 ? "waits" : "wait"}`;
+}
+
+function edits(count: number): string {
+  return count === 1 ? "1 edit" : `${count.toLocaleString()} edits`;
 }
 
 /** The same, at length. */

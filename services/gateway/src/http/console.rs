@@ -8,27 +8,22 @@ use axum::{
 };
 use hyper::{
     HeaderMap, Method, StatusCode, Uri,
-    header::{
-        ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
-        REFERRER_POLICY, VARY,
-    },
+    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY},
 };
 
-use super::{etag, problem::Problem};
+use super::{etag, headers::console_file, problem::Problem};
 use crate::{assets::Asset, shared::Shared};
-
-/// Scripts, styles and connections of the console's own origin; WebAssembly, which automerge is; inline styles; and
-/// nobody may put the console into a frame.
-const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws: wss:; \
-     style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
-     object-src 'none'; frame-ancestors 'none'";
 
 /// Any path that is nothing else.
 pub(super) async fn file(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let reads = method == Method::GET || method == Method::HEAD;
     match shared.assets.asset(uri.path(), accept) {
-        Some(asset) if reads => etag::respond(&headers, asset.etag, || respond(&asset)),
+        Some(asset) if reads => {
+            let mut response = etag::respond(&headers, asset.etag, || respond(&asset));
+            console_file(response.headers_mut());
+            response
+        }
         Some(_) => super::not_allowed(method).await.into_response(),
         None => super::nothing().await.into_response(),
     }
@@ -47,10 +42,6 @@ fn respond(asset: &Asset) -> Response {
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(encoding) = asset.content_encoding {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-    }
-    if asset.content_type.starts_with("text/html") {
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
     response
 }
