@@ -1,7 +1,7 @@
 //! The native protocol on a transport of whole messages: here, two channels in memory.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,12 +46,12 @@ struct Blocked {
 }
 
 impl Carrier for Pipe {
-    fn address(&self) -> IpAddr {
-        IpAddr::from([127, 0, 0, 1])
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 4242))
     }
 
-    fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
-        Box::pin(async { self.messages.lock().await.recv().await })
+    fn receive(&self) -> BoxFuture<'_, Result<Bytes, Option<u16>>> {
+        Box::pin(async { self.messages.lock().await.recv().await.ok_or(None) })
     }
 
     fn send(&self, document: Option<DocumentId>, message: Bytes) -> BoxFuture<'_, bool> {
