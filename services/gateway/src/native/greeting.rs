@@ -31,7 +31,9 @@ impl Greeting {
     /// Opens a session.
     pub(super) fn open(shared: Arc<Shared>, outbound: Arc<Outbound>, guest: Guest) -> Self {
         Self(tokio::spawn(async move {
+            let client = guest.client.clone();
             let opened = stay::open(&shared, &outbound, guest).await?;
+            opened.handle.introduce(client).map_err(|error| stay::lost(&error))?;
             let terms = Terms {
                 token: opened.token,
                 resume_window: opened.resume_window,

@@ -74,14 +74,14 @@ impl Carrier for Pipe {
 }
 
 /// The client's end.
-struct Client {
+pub(crate) struct Client {
     messages: mpsc::Sender<Bytes>,
     events: mpsc::UnboundedReceiver<Event>,
     blocked: Arc<Blocked>,
 }
 
 impl Client {
-    fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let (messages, received) = mpsc::channel(8);
         let (sent, events) = mpsc::unbounded_channel();
         let blocked = Arc::new(Blocked::default());
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    async fn say(&self, frame: ClientFrame) {
+    pub(crate) async fn say(&self, frame: ClientFrame) {
         timeout(DEADLINE, self.messages.send(frame.encode()))
             .await
             .unwrap()
@@ -109,7 +109,7 @@ impl Client {
         timeout(DEADLINE, self.events.recv()).await.unwrap().unwrap()
     }
 
-    async fn hear(&mut self) -> (Option<DocumentId>, Kind) {
+    pub(crate) async fn hear(&mut self) -> (Option<DocumentId>, Kind) {
         match self.event().await {
             Event::Message(document, message) => (document, decode_server(message).unwrap()),
             Event::Closed(code) => panic!("closed with {code}"),
