@@ -76,7 +76,8 @@ close_codes! {
     JoinTimeout = 4001, AfterDelay, "no join in time";
     /// None of the protocol versions offered is spoken here. The client must be updated.
     UnsupportedVersion = 4002, AfterFixing, "no common protocol version";
-    /// A newer connection joined under the same peer id. Coming back would close that one in turn.
+    /// A newer connection joined under the same peer id, or went on with the session. Coming back would close that one in
+    /// turn.
     Replaced = 4003, Never, "replaced by a newer connection of the same peer";
     /// A message could not be decoded. The client needs fixing.
     MalformedMessage = 4004, AfterFixing, "malformed message";
@@ -99,6 +100,8 @@ close_codes! {
     RateLimited = 4012, AfterDelay, "rate limit exceeded";
     /// The server hands its clients over to others before it stops. Connect again.
     Draining = 4013, AfterDelay, "server draining";
+    /// An operator ended the session, or nothing was heard of it for too long. Connect again, to get another one.
+    SessionEnded = 4014, AfterDelay, "the session was ended";
 }
 
 impl fmt::Display for CloseCode {

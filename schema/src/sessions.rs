@@ -75,6 +75,13 @@ impl fmt::Display for ClientId {
     }
 }
 
+/// The empty name: of a client that has not said it.
+impl Default for ClientId {
+    fn default() -> Self {
+        Self(Arc::from(""))
+    }
+}
+
 /// One process that serves clients, unique within the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(Arc<str>);

@@ -16,6 +16,8 @@ use aetherflow_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sessions::SessionConfig;
+
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
 
@@ -35,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) access: AccessOptions,
     pub(crate) log: OplogOptions,
     pub(crate) documents: DocumentOptions,
+    pub(crate) sessions: SessionConfig,
     pub(crate) logs: LogOptions,
     pub(crate) shutdown: ShutdownOptions,
     pub(crate) limits: Limits,
@@ -180,6 +183,7 @@ impl Default for Config {
             access: AccessOptions::default(),
             log: OplogOptions::default(),
             documents: DocumentOptions::default(),
+            sessions: SessionConfig::default(),
             logs: LogOptions::default(),
             shutdown: ShutdownOptions::default(),
             limits: Limits::default(),
@@ -224,6 +228,7 @@ impl Config {
             "is less than 65536",
         );
         self.access.validate(&mut invalid);
+        self.sessions.validate(self.timeouts.keepalive_ms, &mut invalid);
         self.logs.validate(&mut invalid);
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);
@@ -323,6 +328,12 @@ mod tests {
             ("AETHERFLOW_LIMITS__FRAME_BYTES", "1", "`limits.frame_bytes`"),
             ("AETHERFLOW_LIMITS__FRAMES", "1", "AETHERFLOW_LIMITS__FRAMES"),
             ("AETHERFLOW_ACCESS__ANONYMOUS", "maybe", "`access.anonymous`"),
+            (
+                "AETHERFLOW_SESSIONS__RESUME_WINDOW_MS",
+                "0",
+                "`sessions.resume_window_ms`",
+            ),
+            ("AETHERFLOW_SESSIONS__EXPIRE_MS", "60000", "`sessions.expire_ms`"),
         ] {
             let error = load(&Sources::default(), variables(&[(name, value)])).unwrap_err();
             assert!(error.to_string().contains(complaint), "{error}");

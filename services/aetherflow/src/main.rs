@@ -21,6 +21,7 @@ mod console;
 mod figures;
 mod greeting;
 mod quantum;
+mod sessions;
 mod wire;
 
 use std::process::ExitCode;

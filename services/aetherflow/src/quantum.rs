@@ -4,10 +4,7 @@
 
 mod metrics;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{net::SocketAddr, path::Path};
 
 use aetherflow_gateway::{Carrier, NativeService};
 use aetherflow_runtime::{metrics::Metrics, shutdown::Shutdown};
@@ -20,7 +17,8 @@ use aetherflow_schema::{
 use anyhow::Context;
 use bytes::Bytes;
 use quantum::{
-    ChannelId, Connection, Endpoint, Fingerprint, Identity, Priority, QlogFolder, SendOptions, ServerOptions,
+    ChannelId, Connection, ConnectionError, Endpoint, Fingerprint, Identity, Priority, QlogFolder, SendOptions,
+    ServerOptions,
 };
 
 use self::metrics::QuantumFigures;
@@ -83,12 +81,20 @@ async fn accept(endpoint: Endpoint, native: NativeService, shutdown: Shutdown) {
 struct Quantum(Connection);
 
 impl Carrier for Quantum {
-    fn address(&self) -> IpAddr {
-        self.0.remote().ip()
+    fn address(&self) -> SocketAddr {
+        self.0.remote()
     }
 
-    fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
-        Box::pin(async { self.0.recv().await.ok().map(|message| message.data) })
+    fn receive(&self) -> BoxFuture<'_, Result<Bytes, Option<u16>>> {
+        Box::pin(async {
+            match self.0.recv().await {
+                Ok(message) => Ok(message.data),
+                Err(ConnectionError::ClosedByPeer(close)) => {
+                    Err(close.code.as_application().and_then(|code| code.try_into().ok()))
+                }
+                Err(_) => Err(None),
+            }
+        })
     }
 
     fn send(&self, document: Option<DocumentId>, message: Bytes) -> BoxFuture<'_, bool> {

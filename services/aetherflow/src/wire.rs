@@ -1,7 +1,7 @@
 //! From a configuration to a running server, and to its end.
 //!
-//! The order is that of the layers: log, documents, gateway. The end comes in the opposite order: the gateway stops
-//! accepting and lets connections finish, then documents and log are closed.
+//! The order is that of the layers: log, documents, sessions, gateway. The end comes in the opposite order: the gateway stops
+//! accepting and lets connections finish, then sessions are stored, and documents and log closed.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::{
     console::Console,
     greeting::Greeting,
     quantum::{self, Listening},
+    sessions,
 };
 
 /// How to run.
@@ -51,6 +52,7 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
 
     let backend = backend::open(&config, &health, &metrics).await?;
     let rights = access::rights(&door, &config, &backend).await;
+    let keeper = sessions::start(&config, backend.store, &health, &metrics).await?;
     let gateway = Gateway::start(Parts {
         options: config.gateway(),
         documents: backend.documents.clone(),
@@ -59,6 +61,7 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
         authenticator: door.gatekeeper.clone(),
         permissions: rights.permissions,
         throttle: rights.throttle,
+        sessions: keeper.sessions(),
         admin: backend.admin.clone(),
         assets: Arc::new(Console),
         health,
@@ -76,6 +79,7 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
     if unfinished > 0 {
         tracing::warn!(connections = unfinished, "did not finish in time");
     }
+    keeper.close().await;
     backend.close().await?;
     tracing::info!("stopped");
     Ok(())

@@ -5,9 +5,9 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     task::{Context, Poll, ready},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -47,23 +47,23 @@ pub(crate) fn now_s() -> u64 {
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     /// Its address.
-    pub(crate) address: IpAddr,
+    pub(crate) peer: SocketAddr,
     /// Who it showed to be, if it showed anything.
     pub(crate) identity: Option<Arc<Identity>>,
 }
 
 /// One connection's identity.
 pub(crate) struct Who {
-    session: SessionId,
+    session: OnceLock<SessionId>,
     pub(crate) address: IpAddr,
     identity: RwLock<Arc<Identity>>,
 }
 
 impl Who {
-    /// In a session of its own.
+    /// In no session yet.
     pub(crate) fn new(identity: Arc<Identity>, address: IpAddr) -> Self {
         Self {
-            session: SessionId(Uuid::now_v7()),
+            session: OnceLock::new(),
             address,
             identity: RwLock::new(identity),
         }
@@ -73,15 +73,22 @@ impl Who {
         self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Its session. There is one before anything is done on its behalf.
     pub(crate) fn session(&self) -> SessionId {
-        self.session
+        self.session.get().copied().unwrap_or(SessionId(Uuid::nil()))
+    }
+
+    /// It has this session, for as long as it lasts.
+    pub(crate) fn is_in(&self, session: SessionId) {
+        let known = *self.session.get_or_init(|| session);
+        debug_assert_eq!(known, session);
     }
 
     /// For asking the access policy.
     pub(crate) fn caller(&self) -> Caller {
         Caller {
             identity: self.identity(),
-            session: self.session,
+            session: self.session(),
         }
     }
 

@@ -78,16 +78,15 @@ struct Connection<P: Protocol> {
     reads_first: bool,
 }
 
-/// Serves a WebSocket connection to its end, in the protocol that `speak` makes for its queue. `early` is what the peer
-/// sent right behind its request.
+/// Serves a WebSocket connection to its end, in a protocol for its queue. `early` is what the peer sent right behind its
+/// request.
 pub(crate) async fn serve<P: Protocol>(
     shared: Arc<Shared>,
     stream: TcpStream,
     early: Bytes,
-    speak: impl FnOnce(&Arc<Shared>, &Arc<Outbound>) -> P,
+    outbound: Arc<Outbound>,
+    protocol: P,
 ) {
-    let outbound = shared.new_outbound();
-    let protocol = speak(&shared, &outbound);
     let mut connection = Connection::new(shared, stream, outbound, protocol);
     connection.shared.metrics.websockets.inc();
     if let Err(parting) = connection.take(&early) {
@@ -168,7 +167,13 @@ impl<P: Protocol> Connection<P> {
             Event::Timer => self.on_timer(),
             Event::Ending(Ending::Now(close)) => self.close(close),
             Event::Ending(Ending::Finish(close)) => self.finish(close),
-            Event::Batch | Event::Writable => self.write(),
+            Event::Batch => {
+                if let Some(session) = self.protocol.session() {
+                    session.traffic().sent(self.writer.batch().len() as u64, 0);
+                }
+                self.write();
+            }
+            Event::Writable => self.write(),
             Event::Readable => self.read(),
             Event::Progress(Ok(())) => {}
             Event::Progress(Err(close)) => self.close(close),
@@ -198,9 +203,19 @@ impl<P: Protocol> Connection<P> {
         }
     }
 
-    /// Acts on bytes from the peer.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), Parting> {
+    /// Acts on bytes from the peer, and counts them.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Parting> {
         self.heard = true;
+        let mut frames = 0;
+        let taken = self.feed(bytes, &mut frames);
+        if let Some(session) = self.protocol.session() {
+            session.heard();
+            session.traffic().received(frames, bytes.len() as u64);
+        }
+        taken
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], frames: &mut u64) -> Result<(), Parting> {
         if matches!(self.phase, Phase::Closing { answered: true } | Phase::Over) {
             return Ok(());
         }
@@ -213,7 +228,10 @@ impl<P: Protocol> Connection<P> {
                 _ if matches!(self.phase, Phase::Closing { .. }) => {}
                 Incoming::Ping(content) => self.writer.pong(content),
                 Incoming::Pong => {}
-                Incoming::Message(frame) => self.on_frame(frame)?,
+                Incoming::Message(frame) => {
+                    *frames += 1;
+                    self.on_frame(frame)?;
+                }
             }
         }
         Ok(())
@@ -232,6 +250,9 @@ impl<P: Protocol> Connection<P> {
         match self.writer.write(&self.stream) {
             Ok(written) => {
                 self.shared.metrics.socket_writes.inc();
+                if let Some(session) = self.protocol.session() {
+                    session.traffic().sent(0, written as u64);
+                }
                 let all = self.writer.is_empty();
                 self.outbound.written(written, all);
                 // Bytes that the system takes while others wait mean that the peer acknowledged earlier ones.
@@ -283,6 +304,9 @@ impl<P: Protocol> Connection<P> {
             return;
         }
         tracing::debug!(connection = %self.outbound.id(), ?code, "closed by the peer");
+        if code == Some(CloseCode::Normal.code()) {
+            self.protocol.goodbye();
+        }
         if !matches!(self.phase, Phase::Closing { .. }) {
             self.outbound.over();
             self.writer.end_with(Frame::close_reply(code));

@@ -16,6 +16,7 @@
 //! | `native` | the native protocol, whatever carries it |
 //! | `outbound` | one connection's queue, filled by documents and other connections |
 //! | `ephemeral` | who has which document open; passing messages between them |
+//! | `stay` | a connection's session |
 //! | `peers` | connections, and who joined under which name |
 //! | `http` | the HTTP API, health, console, administration |
 //!
@@ -46,6 +47,7 @@ mod repo_session;
 mod server;
 mod sessions;
 mod shared;
+mod stay;
 mod upgrade;
 mod websocket;
 mod writer;

@@ -62,14 +62,14 @@ struct Counts {
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     network: Option<IpAddr>,
-    address: IpAddr,
+    peer: SocketAddr,
     service: Service,
 }
 
 impl Permit {
     /// Where the client is.
-    pub(crate) fn address(&self) -> IpAddr {
-        self.address
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -211,7 +211,7 @@ fn admit(service: &Service, admission: &Arc<Admission>, stream: TcpStream, addre
     let permit = Arc::new(Permit {
         admission: admission.clone(),
         network,
-        address: address.ip(),
+        peer: address,
         service: service.clone(),
     });
     if let Err(error) = stream.set_nodelay(true) {
@@ -255,7 +255,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 fn answer(permit: Arc<Permit>, mut request: Request<Incoming>) -> Answer {
     let service = &permit.service;
     if service.websocket {
-        if let Err(too_much) = service.shared.throttle.arrival(permit.address) {
+        if let Err(too_much) = service.shared.throttle.arrival(permit.peer.ip()) {
             service.shared.metrics.throttled.inc();
             return Box::pin(std::future::ready(Ok(Problem::from(too_much).into_response())));
         }
@@ -263,7 +263,7 @@ fn answer(permit: Arc<Permit>, mut request: Request<Incoming>) -> Answer {
             return Box::pin(async move { Ok(upgrade::accept(permit, request).await) });
         }
     }
-    request.extensions_mut().insert(Address(permit.address));
+    request.extensions_mut().insert(Address(permit.peer.ip()));
     Box::pin(service.router.clone().oneshot(request))
 }
 

@@ -3,6 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `session` | what a frame means; no I/O |
+//! | `greeting` | a session for who says hello |
 //! | `calls` | requests under way: submissions in their order, stretches of history |
 //! | `subscription` | one followed document: from what the log tells to frames |
 //! | `rooms` | who is present on which document, over all connections |
@@ -18,6 +19,7 @@
 mod calls;
 pub(crate) mod carrier;
 mod expiry;
+mod greeting;
 mod rooms;
 mod session;
 mod subscription;
@@ -25,7 +27,8 @@ mod subscription;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -37,6 +40,7 @@ use aetherflow_schema::{
     document_log::{Follower, Following},
     id::DocumentId,
     native::{RequestId, Subscribe, encode, wire},
+    sessions::{self, ClientId, Resume, ResumeToken, SessionHandle},
 };
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -45,7 +49,8 @@ use uuid::Uuid;
 pub(crate) use self::rooms::Rooms;
 use self::{
     calls::Calls,
-    session::{Action, Session, SessionLimits},
+    greeting::{Greeting, Welcomed},
+    session::{Action, Session, SessionLimits, Terms},
     subscription::Subscription,
 };
 use crate::{
@@ -55,6 +60,7 @@ use crate::{
     outbound::Outbound,
     protocol::{Parting, Protocol},
     shared::Shared,
+    stay::Guest,
     websocket::Frame,
 };
 
@@ -69,6 +75,14 @@ pub(crate) struct Native {
     lease: Lease,
     /// It showed a token that is good already.
     shown: bool,
+    peer: SocketAddr,
+    protocol: sessions::Protocol,
+    stay: Option<Box<dyn SessionHandle>>,
+    terms: Terms,
+    /// A hello that is being answered.
+    greeting: Option<Greeting>,
+    /// What was read together with it: no more is read until it is answered.
+    behind: VecDeque<Bytes>,
 }
 
 struct Followed {
@@ -120,7 +134,12 @@ impl Voice {
 
 impl Native {
     /// Nobody has said hello.
-    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Shown) -> Self {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        outbound: &Arc<Outbound>,
+        shown: Shown,
+        protocol: sessions::Protocol,
+    ) -> Self {
         let limits = &shared.options.limits;
         shared.metrics.native.connections.inc();
         let identity = shown
@@ -130,10 +149,16 @@ impl Native {
         let voice = Voice {
             shared: shared.clone(),
             outbound: outbound.clone(),
-            who: Arc::new(Who::new(identity, shown.address)),
+            who: Arc::new(Who::new(identity, shown.peer.ip())),
         };
         Self {
             shown: shown.identity.is_some(),
+            peer: shown.peer,
+            protocol,
+            stay: None,
+            terms: Terms::default(),
+            greeting: None,
+            behind: VecDeque::new(),
             lease: Lease::default(),
             session: Session::new(SessionLimits {
                 frame_bytes: limits.frame_bytes,
@@ -149,13 +174,10 @@ impl Native {
 
     fn carry_out(&mut self, action: Action) -> Result<(), Close> {
         match action {
-            Action::Welcome { client, token } => {
+            Action::Welcome { client, token, resume } => {
                 self.authenticate(&token.0)
                     .map_err(|failure| Close::because(failure.close_code(), &failure))?;
-                let session = self.voice.who.session();
-                tracing::debug!(connection = %self.voice.outbound.id(), %session, client, "said hello");
-                let welcome = self.session.welcome(now_ms(), &self.voice.who.author());
-                self.voice.say(None, welcome);
+                self.greet(&client, &resume.0);
             }
             Action::Submit(submit) => self.calls.submit(submit),
             Action::Fetch(fetch) => self.calls.fetch(fetch),
@@ -205,6 +227,53 @@ impl Native {
         self.voice.outbound.came_with(&identity);
         self.voice.who.is(Arc::new(identity));
         Ok(())
+    }
+
+    /// Begins to answer a hello.
+    fn greet(&mut self, client: &str, resume: &[u8]) {
+        self.greeting = Some(match self.stay.take() {
+            Some(session) => Greeting::renew(session, self.terms.resume_window, self.terms.resumed),
+            None => {
+                let guest = Guest {
+                    principal: self.voice.who.identity().principal.clone(),
+                    client: ClientId::named(client).unwrap_or_default(),
+                    protocol: self.protocol,
+                    peer: self.peer,
+                    // What is no token is treated as one that is not good any more.
+                    resume: ResumeToken::from_bytes(resume).map_or(Resume::Later, Resume::From),
+                };
+                Greeting::open(self.voice.shared.clone(), self.voice.outbound.clone(), guest)
+            }
+        });
+    }
+
+    /// Answers a hello, and acts on what came behind it.
+    fn welcome(&mut self, (session, terms): Welcomed) -> Result<(), Close> {
+        self.voice.who.is_in(session.id());
+        tracing::debug!(connection = %self.voice.outbound.id(), session = %session.id(), resumed = terms.resumed, "welcome");
+        let welcome = self.session.welcome(now_ms(), &self.voice.who.author(), &terms);
+        self.voice.say(None, welcome);
+        // The token is the client's from here on.
+        self.terms = Terms { token: None, ..terms };
+        self.stay = Some(session);
+        while self.greeting.is_none()
+            && let Some(frame) = self.behind.pop_front()
+        {
+            self.act(frame)?;
+        }
+        Ok(())
+    }
+
+    /// Acts on a frame.
+    fn act(&mut self, frame: Bytes) -> Result<(), Close> {
+        if self.session.is_full() {
+            self.forget_ended();
+        }
+        let bytes = frame.len();
+        let (kind, action) = self.session.handle(Instant::now(), frame);
+        self.voice.shared.metrics.native.heard(kind, bytes);
+        self.lease.on_frame(&self.voice.shared, &self.voice.who, bytes);
+        self.carry_out(action)
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) {
@@ -263,7 +332,8 @@ impl Native {
     }
 
     fn absent(&self, document: &DocumentId) {
-        self.voice.shared.rooms.absent(document, self.voice.who.session());
+        let Voice { shared, outbound, who } = &self.voice;
+        shared.rooms.absent(document, who.session(), outbound.id());
         self.count_present();
     }
 
@@ -301,19 +371,21 @@ impl Native {
 
 impl Protocol for Native {
     fn on_frame(&mut self, frame: Bytes) -> Result<(), Parting> {
-        if self.session.is_full() {
-            self.forget_ended();
+        if self.greeting.is_some() {
+            self.behind.push_back(frame);
+            return Ok(());
         }
-        let bytes = frame.len();
-        let (kind, action) = self.session.handle(Instant::now(), frame);
-        self.voice.shared.metrics.native.heard(kind, bytes);
-        self.lease.on_frame(&self.voice.shared, &self.voice.who, bytes);
-        Ok(self.carry_out(action)?)
+        Ok(self.act(frame)?)
     }
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
         if let Poll::Ready(result) = self.lease.poll(&self.voice.shared, &self.voice.who, context) {
             return Poll::Ready(result);
+        }
+        if let Some(greeting) = &mut self.greeting {
+            let greeted = ready!(greeting.poll(context));
+            self.greeting = None;
+            return Poll::Ready(greeted.and_then(|welcomed| self.welcome(welcomed)));
         }
         if self.poll_expiry(context).is_ready() {
             return Poll::Ready(Ok(()));
@@ -326,11 +398,11 @@ impl Protocol for Native {
     }
 
     fn has_room(&self) -> bool {
-        self.lease.has_room() && self.calls.has_room()
+        self.greeting.is_none() && self.lease.has_room() && self.calls.has_room()
     }
 
     fn is_idle(&self) -> bool {
-        self.calls.is_idle()
+        self.greeting.is_none() && self.calls.is_idle()
     }
 
     fn is_introduced(&self) -> bool {
@@ -339,11 +411,24 @@ impl Protocol for Native {
 
     fn stop(&mut self, close: &Close) {
         self.leave();
-        if self.is_introduced() {
+        // Who was not answered yet is told by the close alone.
+        self.greeting = None;
+        if self.stay.is_some() {
             let within = self.voice.shared.options.timeouts.reconnect_ms;
             let drain = self.voice.shared.shutdown.drain_time();
             let go_away = session::go_away(close, Uuid::new_v4().as_u64_pair().1, within, drain);
             self.voice.say(None, go_away);
+        }
+    }
+
+    fn session(&self) -> Option<&dyn SessionHandle> {
+        self.stay.as_deref()
+    }
+
+    fn goodbye(&mut self) {
+        if let Some(session) = self.stay.take() {
+            self.leave();
+            session.end();
         }
     }
 }

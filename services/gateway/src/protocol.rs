@@ -6,7 +6,7 @@
 
 use std::task::{Context, Poll};
 
-use aetherflow_schema::id::PeerId;
+use aetherflow_schema::{id::PeerId, sessions::SessionHandle};
 use bytes::Bytes;
 
 use crate::close::Close;
@@ -39,6 +39,12 @@ pub(crate) trait Protocol: Send + 'static {
     fn hangs_up(&self) -> bool {
         false
     }
+
+    /// The client's session, while it has one here.
+    fn session(&self) -> Option<&dyn SessionHandle>;
+
+    /// The client said goodbye: it will not come back.
+    fn goodbye(&mut self) {}
 
     /// The name under which it is known to other connections.
     fn peer(&self) -> Option<&PeerId> {

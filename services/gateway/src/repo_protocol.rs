@@ -10,6 +10,7 @@ use aetherflow_schema::{
     documents::SyncFrame,
     id::PeerId,
     repo::Message,
+    sessions::{ClientId, SessionHandle},
 };
 use bytes::Bytes;
 
@@ -22,6 +23,7 @@ use crate::{
     repo_session::{Action, RepoSession},
     sessions::Sessions,
     shared::Shared,
+    stay,
 };
 
 /// See the [module](self).
@@ -31,16 +33,24 @@ pub(crate) struct RepoProtocol {
     repo: RepoSession,
     sessions: Sessions,
     lease: Lease,
+    /// `None` when it got none: the connection is being closed then.
+    session: Option<Box<dyn SessionHandle>>,
 }
 
 impl RepoProtocol {
     /// Nobody has joined.
-    pub(crate) fn new(shared: &Arc<Shared>, outbound: &Arc<Outbound>, who: Arc<Who>) -> Self {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        outbound: &Arc<Outbound>,
+        who: Arc<Who>,
+        session: Option<Box<dyn SessionHandle>>,
+    ) -> Self {
         let limits = &shared.options.limits;
         Self {
             repo: RepoSession::new(limits.pre_join_frames, limits.ephemeral_bytes),
             sessions: Sessions::new(shared.clone(), outbound.clone(), who),
             lease: Lease::default(),
+            session,
             shared: shared.clone(),
             outbound: outbound.clone(),
         }
@@ -81,6 +91,9 @@ impl Protocol for RepoProtocol {
                 tracing::debug!(connection = %self.outbound.id(), %peer, "joined");
                 let principal = &self.sessions.who().identity().principal;
                 self.shared.peers.join(peer.clone(), principal, &self.outbound)?;
+                if let (Some(session), Some(client)) = (&self.session, ClientId::named(&peer.0)) {
+                    session.introduce(client).map_err(|error| stay::lost(&error))?;
+                }
                 self.outbound.joined(peer);
                 self.sessions.set_storage(storage);
                 self.outbound.push(Kind::Peer, reply);
@@ -134,6 +147,10 @@ impl Protocol for RepoProtocol {
     /// of updating its document, and can never change that document again. So one that has joined sees no close frame.
     fn hangs_up(&self) -> bool {
         self.is_introduced()
+    }
+
+    fn session(&self) -> Option<&dyn SessionHandle> {
+        self.session.as_deref()
     }
 
     fn peer(&self) -> Option<&PeerId> {

@@ -13,6 +13,7 @@ use aetherflow_schema::{
     document_log::DocumentLog,
     documents::Documents,
     id::{PeerId, StorageId},
+    sessions::Sessions,
 };
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -55,6 +56,8 @@ pub struct Parts {
     pub permissions: Arc<dyn Permissions>,
     /// Who says when it is too much.
     pub throttle: Arc<dyn Throttle>,
+    /// Who keeps sessions.
+    pub sessions: Arc<dyn Sessions>,
     /// Who administers the log.
     pub admin: Arc<dyn Admin>,
     /// The console.
@@ -198,6 +201,7 @@ fn shared(parts: Parts) -> Shared {
         authenticator: parts.authenticator,
         permissions: parts.permissions,
         throttle: parts.throttle,
+        sessions: parts.sessions,
         admin: parts.admin,
         assets: parts.assets,
         health: parts.health,

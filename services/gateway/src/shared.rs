@@ -11,6 +11,7 @@ use aetherflow_schema::{
     document_log::DocumentLog,
     documents::Documents,
     id::{ConnectionId, DocumentId},
+    sessions::Sessions,
 };
 
 use crate::{
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) permissions: Arc<dyn Permissions>,
     pub(crate) throttle: Arc<dyn Throttle>,
+    pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) assets: Arc<dyn Assets>,
     pub(crate) health: Health,

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aetherflow_schema::{access::Identity, native};
+use aetherflow_schema::{
+    access::Identity,
+    native,
+    sessions::{ClientId, Protocol, Resume},
+};
 use axum::body::Body;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
@@ -23,9 +27,10 @@ use crate::{
     http::{origin::Origin, problem::Problem},
     listener::Permit,
     native::Native,
-    outbound::Outbound,
+    outbound::{Ending, Outbound},
     repo_protocol::RepoProtocol,
     shared::Shared,
+    stay::{self, Guest},
 };
 
 /// What is spoken on a connection.
@@ -73,7 +78,7 @@ pub(crate) async fn accept(permit: Arc<Permit>, mut request: Request<Incoming>) 
     }
     let token = caller::of_upgrade(request.headers(), request.uri());
     let mut shown = Shown {
-        address: permit.address(),
+        peer: permit.peer(),
         identity: None,
     };
     // A native client may show its token in its first frame.
@@ -135,24 +140,18 @@ async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>, spe
     match timeout(deadline, upgrade).await {
         Ok(Ok(upgraded)) => {
             if let Some((stream, early)) = socket(upgraded) {
+                let outbound = shared.new_outbound();
+                if let Some(identity) = &shown.identity {
+                    outbound.came_with(identity);
+                }
                 match speech {
                     Speech::Repo => {
-                        let who = shown.identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
-                        let who = Arc::new(Who::new(who, shown.address));
-                        let speak = |shared: &Arc<Shared>, outbound: &Arc<Outbound>| {
-                            outbound.came_with(&who.identity());
-                            RepoProtocol::new(shared, outbound, who)
-                        };
-                        Box::pin(connection::serve(shared, stream, early, speak)).await;
+                        let repo = repo_protocol(&shared, &outbound, shown).await;
+                        Box::pin(connection::serve(shared, stream, early, outbound, repo)).await;
                     }
                     Speech::Native => {
-                        let speak = |shared: &Arc<Shared>, outbound: &Arc<Outbound>| {
-                            if let Some(identity) = &shown.identity {
-                                outbound.came_with(identity);
-                            }
-                            Native::new(shared, outbound, shown)
-                        };
-                        Box::pin(connection::serve(shared, stream, early, speak)).await;
+                        let native = Native::new(&shared, &outbound, shown, Protocol::NativeWebSocket);
+                        Box::pin(connection::serve(shared, stream, early, outbound, native)).await;
                     }
                 }
             }
@@ -161,6 +160,30 @@ async fn serve(shared: Arc<Shared>, upgrade: OnUpgrade, permit: Arc<Permit>, spe
         Err(_) => tracing::debug!("the upgrade was not completed in time"),
     }
     drop(permit);
+}
+
+/// The automerge-repo protocol in a session of its own. Without one the connection is closed as soon as it is served.
+async fn repo_protocol(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Shown) -> RepoProtocol {
+    let identity = shown.identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
+    let guest = Guest {
+        principal: identity.principal.clone(),
+        client: ClientId::default(),
+        protocol: Protocol::AutomergeRepo,
+        peer: shown.peer,
+        resume: Resume::Never,
+    };
+    let who = Arc::new(Who::new(identity, shown.peer.ip()));
+    let session = match stay::open(shared, outbound, guest).await {
+        Ok(opened) => {
+            who.is_in(opened.handle.id());
+            Some(opened.handle)
+        }
+        Err(close) => {
+            outbound.end(Ending::Now(close));
+            None
+        }
+    };
+    RepoProtocol::new(shared, outbound, who, session)
 }
 
 /// The socket itself, and what was read from it already.

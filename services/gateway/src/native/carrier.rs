@@ -8,15 +8,15 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::IpAddr,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use aetherflow_schema::{close::CloseCode, documents::BoxFuture, id::DocumentId};
+use aetherflow_schema::{close::CloseCode, documents::BoxFuture, id::DocumentId, sessions};
 use bytes::Bytes;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Native;
 use crate::{
@@ -31,11 +31,11 @@ use crate::{
 /// A connection that carries whole messages. Dropping it ends it.
 pub trait Carrier: Send + Sync + 'static {
     /// Where the client is.
-    fn address(&self) -> IpAddr;
+    fn address(&self) -> SocketAddr;
 
-    /// The next message of the client; `None` when there will be none. Nothing is lost when it is not waited for to the
-    /// end.
-    fn receive(&self) -> BoxFuture<'_, Option<Bytes>>;
+    /// The next message of the client, or when there will be none, the code with which the client closed, if it did. Nothing
+    /// is lost when it is not waited for to the end.
+    fn receive(&self) -> BoxFuture<'_, Result<Bytes, Option<u16>>>;
 
     /// Sends a message, waiting as long as flow control demands; `false` when the connection is gone. What is about the
     /// same document, or about none, arrives in the order in which it was sent.
@@ -48,10 +48,10 @@ pub trait Carrier: Send + Sync + 'static {
 /// Serves a connection to its end.
 pub(crate) async fn serve(shared: Arc<Shared>, carrier: &dyn Carrier) {
     let shown = Shown {
-        address: carrier.address(),
+        peer: carrier.address(),
         identity: None,
     };
-    if shared.throttle.arrival(shown.address).is_err() {
+    if shared.throttle.arrival(shown.peer.ip()).is_err() {
         shared.metrics.throttled.inc();
         return carrier
             .close(CloseCode::RateLimited, CloseCode::RateLimited.reason())
@@ -61,9 +61,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, carrier: &dyn Carrier) {
     let connection = outbound.id();
     let ending = {
         let mut connection = Connection {
-            join: Box::pin(sleep(shared.options.timeouts.join())),
+            timer: Box::pin(sleep(shared.options.timeouts.join())),
             carrier,
-            protocol: Native::new(&shared, &outbound, shown),
+            protocol: Native::new(&shared, &outbound, shown, sessions::Protocol::NativeQuantum),
             shared: shared.clone(),
             outbound,
             receiving: None,
@@ -88,8 +88,9 @@ struct Connection<'a> {
     shared: Arc<Shared>,
     outbound: Arc<Outbound>,
     protocol: Native,
-    join: Pin<Box<Sleep>>,
-    receiving: Option<BoxFuture<'a, Option<Bytes>>>,
+    /// Until it must have said hello; after that, until its session hears again that the transport knows it to live.
+    timer: Pin<Box<Sleep>>,
+    receiving: Option<BoxFuture<'a, Result<Bytes, Option<u16>>>>,
     /// A message on its way, and its bytes in the queue.
     sending: Option<(usize, BoxFuture<'a, bool>)>,
     /// What comes next, the first one last.
@@ -129,8 +130,15 @@ impl Connection<'_> {
             if moved {
                 continue;
             }
-            if !self.protocol.is_introduced() && self.join.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Some(Close::plain(CloseCode::JoinTimeout)));
+            while self.timer.as_mut().poll(context).is_ready() {
+                if !self.protocol.is_introduced() {
+                    return Poll::Ready(Some(Close::plain(CloseCode::JoinTimeout)));
+                }
+                if let Some(session) = self.protocol.session() {
+                    session.heard();
+                }
+                let next = Instant::now() + self.shared.options.timeouts.keepalive();
+                self.timer.as_mut().reset(next);
             }
             if let Some(close) = &self.finishing
                 && self.protocol.is_idle()
@@ -156,6 +164,9 @@ impl Connection<'_> {
                 return Poll::Ready(Err(None));
             }
             self.outbound.written(*bytes, self.batch.is_empty());
+            if let Some(session) = self.protocol.session() {
+                session.traffic().sent(1, *bytes as u64);
+            }
             self.sending = None;
         }
         let Some(frame) = self.batch.pop() else {
@@ -195,9 +206,19 @@ impl Connection<'_> {
             return Poll::Pending;
         };
         self.receiving = None;
-        let Some(frame) = received else {
-            return Poll::Ready(Err(None));
+        let frame = match received {
+            Ok(frame) => frame,
+            Err(code) => {
+                if code == Some(CloseCode::Normal.code()) {
+                    self.protocol.goodbye();
+                }
+                return Poll::Ready(Err(None));
+            }
         };
+        if let Some(session) = self.protocol.session() {
+            session.heard();
+            session.traffic().received(1, frame.len() as u64);
+        }
         match self.protocol.on_frame(frame) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(Parting { close, .. }) => Poll::Ready(Err(Some(close))),

@@ -119,10 +119,14 @@ impl Rooms {
         room.present.insert(author.session, present);
     }
 
-    /// A session is present no longer.
-    pub(super) fn absent(&self, document: &DocumentId, session: SessionId) {
+    /// A session is present no longer, if it was on this connection: another one may go on with it meanwhile.
+    pub(super) fn absent(&self, document: &DocumentId, session: SessionId, connection: ConnectionId) {
         let mut rooms = self.shard(document);
         if let Some(room) = rooms.get_mut(document)
+            && room
+                .present
+                .get(&session)
+                .is_some_and(|present| present.connection == connection)
             && let Some(mut present) = room.present.remove(&session)
         {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -256,14 +260,16 @@ mod tests {
         assert_eq!(heard(&two), [(1, Updated, Bytes::from_static(b"b"))]);
         assert_eq!(heard(&one), [(2, Joined, Bytes::from_static(b"c"))]);
         assert_eq!(rooms.sessions(), 2);
-        rooms.absent(&document, author(1).session);
-        rooms.absent(&document, author(1).session);
+        rooms.absent(&document, author(1).session, ConnectionId(9));
+        assert_eq!(heard(&two), [], "it goes on at another connection");
+        rooms.absent(&document, author(1).session, ConnectionId(1));
+        rooms.absent(&document, author(1).session, ConnectionId(1));
         assert_eq!(heard(&two), [(1, Left, Bytes::new())]);
         rooms.unwatch(&document, ConnectionId(1));
         present(2, b"d");
         assert_eq!(heard(&one), []);
         rooms.unwatch(&document, ConnectionId(2));
-        rooms.absent(&document, author(2).session);
+        rooms.absent(&document, author(2).session, ConnectionId(2));
         assert_eq!(rooms.sessions(), 0);
         assert!(rooms.shards.iter().all(|shard| lock(shard).is_empty()));
     }

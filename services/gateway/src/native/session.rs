@@ -17,6 +17,7 @@ use aetherflow_schema::{
         ClientFrame, Fetch, Hello, PRESENCE_BYTES, Presence, RequestId, SUBMIT_CHANGES, Submit, Subscribe, wire,
         wire::RejectCode,
     },
+    sessions::ResumeToken,
 };
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -30,6 +31,17 @@ pub(super) struct SessionLimits {
     pub(super) frame_bytes: usize,
     pub(super) change_bytes: usize,
     pub(super) subscriptions: usize,
+}
+
+/// On which terms a client has its session.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    /// What it goes on with when its connection breaks; `None` when it cannot.
+    pub(super) token: Option<ResumeToken>,
+    /// For how long it can.
+    pub(super) resume_window: Duration,
+    /// It goes on with an earlier session now.
+    pub(super) resumed: bool,
 }
 
 /// One connection.
@@ -46,7 +58,11 @@ pub(super) struct Session {
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
     /// Find out whose token this is, and say welcome to the client of this name.
-    Welcome { client: String, token: Token },
+    Welcome {
+        client: String,
+        token: Token,
+        resume: Token<Bytes>,
+    },
     /// Submit changes.
     Submit(Submit),
     /// Follow a document, instead of as it was followed until now.
@@ -73,9 +89,9 @@ pub(super) enum Action {
 
 /// A token, which is not printed.
 #[derive(PartialEq)]
-pub(super) struct Token(pub(super) String);
+pub(super) struct Token<T = String>(pub(super) T);
 
-impl fmt::Debug for Token {
+impl<T> fmt::Debug for Token<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a token")
     }
@@ -121,11 +137,17 @@ impl Session {
         }
         match frame {
             // Later ones are for a fresh token.
-            ClientFrame::Hello(Hello { client_id, token, .. }) => {
+            ClientFrame::Hello(Hello {
+                client_id,
+                token,
+                resume_token,
+                ..
+            }) => {
                 self.introduced = true;
                 Action::Welcome {
                     client: client_id,
                     token: Token(token),
+                    resume: Token(resume_token),
                 }
             }
             ClientFrame::Submit(submit) => self.submit(submit),
@@ -225,19 +247,18 @@ impl Session {
     }
 
     /// The answer to a hello.
-    pub(super) fn welcome(&self, now_ms: u64, author: &Author) -> wire::Welcome {
+    pub(super) fn welcome(&self, now_ms: u64, author: &Author, terms: &Terms) -> wire::Welcome {
         wire::Welcome {
             session_id: Bytes::copy_from_slice(author.session.0.as_bytes()),
-            // A session ends with its connection; what outlives it are offsets.
-            resume_token: Bytes::new(),
-            resumed: false,
+            resume_token: terms.token.as_ref().map(ResumeToken::to_bytes).unwrap_or_default(),
+            resumed: terms.resumed,
             limits: Some(wire::Limits {
                 frame_bytes: self.limits.frame_bytes as u64,
                 change_bytes: self.limits.change_bytes as u64,
                 submit_changes: SUBMIT_CHANGES as u32,
                 subscriptions: self.limits.subscriptions.try_into().unwrap_or(u32::MAX),
                 presence_bytes: PRESENCE_BYTES as u32,
-                resume_window_ms: 0,
+                resume_window_ms: milliseconds(terms.resume_window.as_millis()),
             }),
             server_time_ms: now_ms,
             capabilities: Vec::new(),
@@ -248,13 +269,16 @@ impl Session {
 
 /// What a client is told that is sent away: to come back at a time within `within_ms` that `random` decides.
 pub(super) fn go_away(close: &Close, random: u64, within_ms: u64, closes_in: Duration) -> wire::GoAway {
-    let milliseconds = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
     wire::GoAway {
         code: close.code.code().into(),
-        reconnect_after_ms: milliseconds(random % within_ms.saturating_add(1)),
-        closes_in_ms: milliseconds(closes_in.as_millis().try_into().unwrap_or(u64::MAX)),
+        reconnect_after_ms: milliseconds((random % within_ms.saturating_add(1)).into()),
+        closes_in_ms: milliseconds(closes_in.as_millis()),
         reason: close.text.to_string(),
     }
+}
+
+fn milliseconds(ms: u128) -> u32 {
+    ms.try_into().unwrap_or(u32::MAX)
 }
 
 fn kind(frame: &ClientFrame) -> Heard {

@@ -110,7 +110,8 @@ impl Watcher for Subscription {
         if cut {
             let shared = &self.voice.shared;
             shared.metrics.cut_off.inc();
-            shared.rooms.absent(&self.document, self.voice.who.session());
+            let (session, connection) = (self.voice.who.session(), self.voice.outbound.id());
+            shared.rooms.absent(&self.document, session, connection);
         }
     }
 

@@ -5,13 +5,14 @@ use aetherflow_schema::{
     close::CloseCode,
     id::{DocumentId, SessionId},
     native::{ClientFrame, Fetch, Hello, Presence, RequestId, Start, Submit, Subscribe, wire::RejectCode},
+    sessions::ResumeToken,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::session::{Action, Session, SessionLimits, go_away};
+use super::session::{Action, Session, SessionLimits, Terms, go_away};
 use crate::{close::Close, metrics::native::Heard};
 
 fn document(n: u8) -> DocumentId {
@@ -110,7 +111,14 @@ fn a_welcome_says_who_the_client_is_and_what_it_may() {
         principal: Principal::named("ada").unwrap(),
         session: SessionId(Uuid::from_u128(5)),
     };
-    let welcome = fresh().welcome(77, &author);
+    let token = ResumeToken::new(author.session, [3; 32]);
+    let terms = Terms {
+        token: Some(token.clone()),
+        resume_window: Duration::from_secs(9),
+        resumed: true,
+    };
+    let welcome = fresh().welcome(77, &author, &terms);
+    assert_eq!(welcome.resume_token, token.to_bytes());
     let limits = welcome.limits.unwrap();
     assert_eq!(
         (limits.frame_bytes, limits.change_bytes, limits.subscriptions),
@@ -118,7 +126,7 @@ fn a_welcome_says_who_the_client_is_and_what_it_may() {
     );
     assert_eq!((&*welcome.principal, welcome.server_time_ms), ("ada", 77));
     assert_eq!(welcome.session_id, Uuid::from_u128(5).as_bytes().as_slice());
-    assert!(!welcome.resumed && welcome.capabilities.is_empty());
+    assert!(welcome.resumed && welcome.capabilities.is_empty() && limits.resume_window_ms == 9_000);
 }
 
 #[test]

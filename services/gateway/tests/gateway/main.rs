@@ -15,3 +15,4 @@ mod protocol;
 mod recorder;
 mod server;
 mod shutdown;
+mod stay;

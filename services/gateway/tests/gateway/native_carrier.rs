@@ -1,7 +1,7 @@
 //! The native protocol on a transport of whole messages: here, two channels in memory.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,12 +46,12 @@ struct Blocked {
 }
 
 impl Carrier for Pipe {
-    fn address(&self) -> IpAddr {
-        IpAddr::from([127, 0, 0, 1])
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 4242))
     }
 
-    fn receive(&self) -> BoxFuture<'_, Option<Bytes>> {
-        Box::pin(async { self.messages.lock().await.recv().await })
+    fn receive(&self) -> BoxFuture<'_, Result<Bytes, Option<u16>>> {
+        Box::pin(async { self.messages.lock().await.recv().await.ok_or(None) })
     }
 
     fn send(&self, document: Option<DocumentId>, message: Bytes) -> BoxFuture<'_, bool> {
@@ -74,14 +74,14 @@ impl Carrier for Pipe {
 }
 
 /// The client's end.
-struct Client {
+pub(crate) struct Client {
     messages: mpsc::Sender<Bytes>,
     events: mpsc::UnboundedReceiver<Event>,
     blocked: Arc<Blocked>,
 }
 
 impl Client {
-    fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let (messages, received) = mpsc::channel(8);
         let (sent, events) = mpsc::unbounded_channel();
         let blocked = Arc::new(Blocked::default());
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    async fn say(&self, frame: ClientFrame) {
+    pub(crate) async fn say(&self, frame: ClientFrame) {
         timeout(DEADLINE, self.messages.send(frame.encode()))
             .await
             .unwrap()
@@ -109,7 +109,7 @@ impl Client {
         timeout(DEADLINE, self.events.recv()).await.unwrap().unwrap()
     }
 
-    async fn hear(&mut self) -> (Option<DocumentId>, Kind) {
+    pub(crate) async fn hear(&mut self) -> (Option<DocumentId>, Kind) {
         match self.event().await {
             Event::Message(document, message) => (document, decode_server(message).unwrap()),
             Event::Closed(code) => panic!("closed with {code}"),

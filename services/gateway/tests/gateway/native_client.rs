@@ -31,6 +31,16 @@ pub(crate) fn hello() -> ClientFrame {
     })
 }
 
+/// A hello of a client that goes on with the session of this token.
+pub(crate) fn resume(token: &Bytes) -> ClientFrame {
+    ClientFrame::Hello(Hello {
+        token: String::new(),
+        client_id: "laptop".to_owned(),
+        resume_token: token.clone(),
+        capabilities: Vec::new(),
+    })
+}
+
 pub(crate) fn submit(request: u64, document: &DocumentId, changes: &[&'static str]) -> ClientFrame {
     ClientFrame::Submit(Submit {
         request: RequestId(request),
@@ -81,6 +91,17 @@ impl NativeClient {
     pub(crate) async fn welcomed(server: &Server) -> Self {
         let mut client = Self::connect(server).await;
         client.say(hello()).await;
+        match client.hear().await {
+            Kind::Welcome(welcome) => client.welcome = welcome,
+            other => panic!("{other:?}"),
+        }
+        client
+    }
+
+    /// Connects and says hello with a token to go on with.
+    pub(crate) async fn resuming(server: &Server, token: &Bytes) -> Self {
+        let mut client = Self::connect(server).await;
+        client.say(resume(token)).await;
         match client.hear().await {
             Kind::Welcome(welcome) => client.welcome = welcome,
             other => panic!("{other:?}"),

@@ -24,7 +24,9 @@ use aetherflow_schema::{
     access::{Access, Anybody, Identity, NoPermissions, Operation, Unthrottled},
     documents::BoxFuture,
     id::{DocumentId, PartitionId},
+    sessions::NodeId,
 };
+use aetherflow_session::{Clock, SessionOptions, SessionService, store::memory::MemoryStore};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -79,6 +81,7 @@ pub(crate) struct Server {
     pub(crate) ledger: Ledger,
     pub(crate) native: NativeService,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) sessions: Arc<SessionService>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -105,6 +108,10 @@ impl Server {
         let policy = Arc::new(Policy::default());
         let health = Health::default();
         let metrics = Metrics::default();
+        let node = NodeId::named("test").unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let sessions = SessionService::start(SessionOptions::new(node), Clock::new(), store, Vec::new());
+        let sessions = Arc::new(sessions.await.unwrap());
         let shutdown = Shutdown::new(&ShutdownOptions { drain_ms: 10_000 });
         let gateway = Gateway::start(Parts {
             options,
@@ -114,6 +121,7 @@ impl Server {
             authenticator: Arc::new(Anybody),
             permissions: Arc::new(NoPermissions),
             throttle: Arc::new(Unthrottled),
+            sessions: sessions.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
             health: health.clone(),
@@ -131,6 +139,7 @@ impl Server {
             documents,
             ledger,
             policy,
+            sessions,
             health,
             metrics,
             shutdown,
