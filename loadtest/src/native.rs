@@ -40,6 +40,19 @@ impl Connection {
     /// # Errors
     /// When the server does not answer with a welcome.
     pub async fn open_on(transport: Transport, endpoint: &Endpoint, name: &str) -> Result<Self, WireError> {
+        Self::resume_on(transport, endpoint, name, Bytes::new()).await
+    }
+
+    /// The same, to go on with the session of an earlier [`welcome`](Self::welcome)'s token.
+    ///
+    /// # Errors
+    /// When the server does not answer with a welcome.
+    pub async fn resume_on(
+        transport: Transport,
+        endpoint: &Endpoint,
+        name: &str,
+        resume_token: Bytes,
+    ) -> Result<Self, WireError> {
         let mut link = match transport {
             Transport::WebSocket => Link::WebSocket(endpoint.dial_at(PATH).await?),
             Transport::Quantum => Link::quantum(endpoint).await?,
@@ -47,7 +60,7 @@ impl Connection {
         let hello = Hello {
             token: String::new(),
             client_id: name.to_owned(),
-            resume_token: Bytes::new(),
+            resume_token,
             capabilities: Vec::new(),
         };
         link.send(None, ClientFrame::Hello(hello).encode()).await?;

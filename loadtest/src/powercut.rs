@@ -100,7 +100,7 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, PowerCutError> {
         server: Server::start(options).await?,
         disk,
     };
-    let crew = Crew::start(machine.server.address(), &plan.crew, &mut rng)?;
+    let crew = Crew::start(machine.server.endpoint()?, &plan.crew, &mut rng)?;
     crew.until_connected(true, NOTICE).await?;
     crew.until_saved(NOTICE).await?;
     let mut outcome = Outcome::default();

@@ -56,6 +56,7 @@ on_both_transports! {
     after_a_kill_a_client_goes_on_from_its_offset_and_its_retries_are_stored_once
     a_late_client_gets_a_snapshot_by_nothing_or_by_heads_and_may_read_history
     a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code
+    a_session_goes_on_over_connections_and_restarts
 }
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -315,6 +316,40 @@ async fn a_server_that_stops_answers_sends_clients_away_and_closes_with_a_code(t
     let ending = connection.hear().await.unwrap_err();
     assert!(matches!(ending, WireError::Closed { code: Some(1001), .. }), "{ending}");
     stopping.await.unwrap().unwrap();
+}
+
+/// Resumed by its token alone: after the connection is gone, after the server was killed, and not with an earlier token.
+async fn a_session_goes_on_over_connections_and_restarts(transport: Transport) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = start(&dir).await;
+    let first = open(transport, &server, "client").await;
+    let session = first.welcome().session_id.clone();
+    let oldest = first.welcome().resume_token.clone();
+    assert!(!first.welcome().resumed && !oldest.is_empty());
+    let mut token = oldest.clone();
+    drop(first);
+    for restarts in [false, true, false] {
+        if restarts {
+            let options = server.kill().await.unwrap();
+            server = Server::start(options).await.unwrap();
+        }
+        let endpoint = server.endpoint().unwrap();
+        let mut again = Connection::resume_on(transport, &endpoint, "client", token)
+            .await
+            .unwrap();
+        assert!(again.welcome().resumed, "restarted: {restarts}");
+        assert_eq!(again.welcome().session_id, session);
+        token = again.welcome().resume_token.clone();
+        // It is heard of: from now on only the newest token is good.
+        again.say(ClientFrame::Ping(7)).await.unwrap();
+        assert!(matches!(again.hear().await.unwrap(), Kind::Pong(_)));
+    }
+    let endpoint = server.endpoint().unwrap();
+    let stale = Connection::resume_on(transport, &endpoint, "client", oldest)
+        .await
+        .unwrap();
+    assert!(!stale.welcome().resumed);
+    assert_ne!(stale.welcome().session_id, session);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

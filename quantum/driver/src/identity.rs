@@ -155,7 +155,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
         let mut file = options.open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&draft, path)
+        fs::rename(&draft, path)?;
+        // So that the name survives a power cut: clients have pinned what is in it.
+        match path.parent() {
+            Some(folder) => fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     };
     write().map_err(|source| io_error(path, source))
 }
