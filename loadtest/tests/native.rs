@@ -365,10 +365,8 @@ async fn a_client_on_quantum_is_told_that_the_server_was_restarted() {
     // The new process has the secret of the old one, so that its reset is believed.
     let server = Server::start(server.kill().await.unwrap()).await.unwrap();
     let ping = ClientFrame::Ping(1).encode();
-    connection
-        .send(ChannelId(0), SendOptions::interactive(), ping)
-        .await
-        .unwrap();
+    // It may have heard of it already, by a packet that it sent by itself: then nothing can be sent any more.
+    let _ = connection.send(ChannelId(0), SendOptions::interactive(), ping).await;
     assert_eq!(connection.closed().await, ConnectionError::Reset);
     server.stop().await.unwrap();
 }
