@@ -1,11 +1,8 @@
 //! Documents over a log, spoken to as peers do: real sync messages, and sinks that remember what they were told.
 
-#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
-
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
+use crate::common::{Client, document, eventually, grant, grant_write, server};
 use aetherflow_log_core::{Storage, memory::MemoryStorage};
 use aetherflow_oplog::{LogHandle, LogOptions};
 use aetherflow_schema::{
@@ -14,7 +11,6 @@ use aetherflow_schema::{
 };
 use aetherflow_statesync::{Statesync, StatesyncOptions};
 use automerge::{AutoCommit, ROOT, ReadDoc, sync, transaction::Transactable};
-use common::{Client, document, eventually, grant, grant_write, server};
 
 fn start(storage: Arc<dyn Storage>) -> Statesync {
     let log = LogHandle::start(storage, LogOptions::default()).unwrap();

@@ -1,7 +1,6 @@
 //! A client without a network: it speaks the sync protocol with a document directly.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
+pub(crate) mod author;
 pub(crate) mod follower;
 
 use std::{

@@ -1,0 +1,70 @@
+//! Somebody who submits changes, and what they are submitted to.
+
+use std::sync::Arc;
+
+use aetherflow_log_core::{Storage, memory::MemoryStorage};
+use aetherflow_oplog::{LogHandle, LogOptions};
+use aetherflow_schema::{
+    access::AuthorizedEdit,
+    document_log::{Changes, DocumentLog, Submitted},
+    documents::DocumentError,
+    id::DocumentId,
+};
+use aetherflow_statesync::{Statesync, StatesyncOptions};
+use automerge::{AutoCommit, ROOT, ReadDoc, transaction::Transactable};
+use bytes::Bytes;
+
+use super::{grant, server};
+
+pub(crate) fn memory() -> Arc<MemoryStorage> {
+    Arc::new(MemoryStorage::new(4))
+}
+
+/// Documents over a log.
+pub(crate) fn start(storage: Arc<dyn Storage>) -> (Statesync, LogHandle) {
+    let log = LogHandle::start(storage, LogOptions::default()).unwrap();
+    (Statesync::new(log.clone(), StatesyncOptions::new(server())), log)
+}
+
+/// A document of another that grows by itself.
+pub(crate) struct Author {
+    pub(crate) doc: AutoCommit,
+    sent: Vec<automerge::ChangeHash>,
+}
+
+impl Author {
+    pub(crate) fn new() -> Self {
+        Self {
+            doc: AutoCommit::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    /// So many more changes.
+    pub(crate) fn write(&mut self, changes: usize) -> Vec<Bytes> {
+        for _ in 0..changes {
+            let n = self.doc.keys(ROOT).count() as i64;
+            self.doc.put(ROOT, format!("key {n}"), n).unwrap();
+            self.doc.commit();
+        }
+        let changes = self.doc.get_changes(&self.sent);
+        self.sent = self.doc.get_heads();
+        changes
+            .iter()
+            .map(|change| Bytes::copy_from_slice(change.raw_bytes()))
+            .collect()
+    }
+}
+
+pub(crate) async fn submit(
+    statesync: &Statesync,
+    id: &DocumentId,
+    changes: Vec<Bytes>,
+) -> Result<Submitted, DocumentError> {
+    let changes = Changes {
+        document: id.clone(),
+        changes,
+    };
+    let edit = AuthorizedEdit::new(&grant(id), changes).unwrap();
+    statesync.submit(edit).await?.await
+}

@@ -1,0 +1,8 @@
+//! Documents over a log, spoken to by peers of the sync protocol and by clients that know entries.
+
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
+mod common;
+mod entries;
+mod follow;
+mod sync;
