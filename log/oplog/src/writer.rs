@@ -106,6 +106,10 @@ impl Cores {
             } = self.writer.queue.take(self.disk.is_busy());
             if let Some(written) = written {
                 self.disk.done();
+                // Not after a failure: what was placed on top of a lost frame goes with it.
+                if written.failed.is_empty() {
+                    self.hand_over();
+                }
                 self.settle(written);
             }
             self.place(appends);
@@ -125,18 +129,23 @@ impl Cores {
         }
     }
 
-    /// Writes all that is placed, or has it written.
-    fn write(&mut self) {
+    /// Has all that is placed written, if it is a large group: the disk is not to wait until the last one was answered.
+    fn hand_over(&mut self) {
         for partition in &mut self.partitions {
             partition.seal(&mut self.effects);
         }
         self.carry_out();
-        let frames = mem::take(&mut self.frames);
-        let entries: usize = frames.iter().map(|frame| frame.header().count as usize).sum();
+        let entries: usize = self.frames.iter().map(|frame| frame.header().count as usize).sum();
         if entries > INLINE_ENTRIES {
-            self.disk.write(frames);
-        } else if entries > 0 {
-            let written = disk::write(&*self.writer.storage, frames);
+            self.disk.write(mem::take(&mut self.frames));
+        }
+    }
+
+    /// Writes all that is placed, or has it written.
+    fn write(&mut self) {
+        self.hand_over();
+        if !self.disk.is_busy() && !self.frames.is_empty() {
+            let written = disk::write(&*self.writer.storage, mem::take(&mut self.frames));
             self.settle(written);
         }
     }

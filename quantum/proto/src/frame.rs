@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes};
 pub(crate) use self::{
     ack::{Ack, Block, MAX_ACK_LEN, MAX_BLOCKS, write as write_ack},
     decode::Frames,
-    message::{MAX_MESSAGE_HEADER, MessageFrame, write as write_message},
+    message::{MAX_MESSAGE_HEADER, MessageFrame, header_len as message_header_len, write as write_message},
     parity::{Parity, write as write_parity},
 };
 use crate::{

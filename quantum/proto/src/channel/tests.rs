@@ -89,7 +89,7 @@ impl Link {
         let budget = self.random.random_range(0..1500);
         let at_least = PRIORITIES[self.random.random_range(0..3)];
         let urgent = self.outbox.most_urgent(false);
-        let Some((chunk, data)) = self.outbox.next(at_least, budget, false) else {
+        let Some((chunk, data)) = self.outbox.next(at_least, |_, _, _| budget, false) else {
             assert!(
                 budget < 64 || urgent.is_none_or(|urgent| urgent > at_least),
                 "{urgent:?} was to be sent, but there was nothing"
@@ -267,7 +267,7 @@ fn measure(len: usize, delivery: Delivery, late: usize) {
                 .send(ChannelId(number as u32 % 8), delivery, Priority::Normal, false, data)
                 .unwrap();
         }
-        while let Some(next) = outbox.next(Priority::Bulk, 1200, false) {
+        while let Some(next) = outbox.next(Priority::Bulk, |_, _, _| 1200, false) {
             packets.push(next);
         }
         nanoseconds[0] += start.elapsed().as_nanos();

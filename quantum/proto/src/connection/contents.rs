@@ -9,7 +9,7 @@ use crate::{
         packet::{Builder, DATAGRAM_OVERHEAD},
     },
     fec::PARITY_OVERHEAD,
-    frame::{Frame, MAX_MESSAGE_HEADER, Parity, write_message},
+    frame::{Frame, MAX_MESSAGE_HEADER, Parity, message_header_len, write_message},
     header::Flags,
     recovery::SentFrame,
     time::Time,
@@ -18,8 +18,6 @@ use crate::{
 
 /// Less room than this is not worth a MESSAGE frame.
 pub(super) const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
-/// The fields of a MESSAGE frame with a channel below 2^14, id and offset below 2^30, and a length that fits a packet.
-const SHORT_MESSAGE_HEADER: usize = 1 + 2 + 4 + 4 + 2;
 
 impl Connection {
     pub(super) fn put_control(&mut self, packet: &mut Builder<'_>) {
@@ -108,11 +106,13 @@ impl Connection {
         if protects {
             packet.reserve(PARITY_OVERHEAD);
         }
-        let header = self.message_header();
         let mut chunks: SmallVec<[Chunk; 4]> = SmallVec::new();
-        while packet.room() >= MESSAGE_ROOM
-            && let Some((chunk, data)) = self.outbox.next(allowed, packet.room() - header, early)
-        {
+        while packet.room() >= MESSAGE_ROOM {
+            let room = packet.room();
+            let budget = |channel, id, offset| room - message_header_len(channel, id, offset, room);
+            let Some((chunk, data)) = self.outbox.next(allowed, budget, early) else {
+                break;
+            };
             put_message(packet, chunk, &data);
             packet.frames.push(SentFrame::Message(chunk));
             chunks.push(chunk);
@@ -139,21 +139,10 @@ impl Connection {
         }
     }
 
-    /// Bytes that the fields of a MESSAGE frame take at most at present.
-    fn message_header(&self) -> usize {
-        const FOUR_BYTES: u64 = 1 << 30;
-        let few_channels = self.peer.as_ref().is_some_and(|peer| peer.max_channels <= 1 << 14);
-        let short = few_channels && self.stats.messages_sent < FOUR_BYTES;
-        if short {
-            SHORT_MESSAGE_HEADER
-        } else {
-            MAX_MESSAGE_HEADER
-        }
-    }
-
     /// Bytes that another packet holds too, as far as they are not acknowledged and there is room.
     pub(super) fn put_repeat(&mut self, packet: &mut Builder<'_>, chunk: Chunk) {
-        if chunk.len as usize + self.message_header() <= packet.room()
+        let len = chunk.len as usize;
+        if len + message_header_len(chunk.channel, chunk.id, chunk.offset, len) <= packet.room()
             && let Some(data) = self.outbox.unacked(chunk)
         {
             self.stats.repeated_bytes += data.len() as u64;

@@ -16,7 +16,7 @@ use crate::{
     fec::{Decoder, Encoder, Plan, Planner},
     frame::Parity,
     number::PacketNumber,
-    recovery::Outcome,
+    recovery::{Outcome, SentPacket},
     time::Time,
 };
 
@@ -186,11 +186,12 @@ impl Protection {
         }
     }
 
-    /// What became of packets: the planner learns from it.
-    pub(super) fn learn(&mut self, outcome: &Outcome) {
+    /// What became of packets: the planner learns from those of this path, which `began` with that number.
+    pub(super) fn learn(&mut self, outcome: &Outcome, began: PacketNumber) {
         self.planner.on_repaired(outcome.repaired);
         for (packets, lost) in [(&outcome.acked, false), (&outcome.lost, true)] {
-            for packet in packets.iter().filter(|packet| packet.asks_for_ack) {
+            let tells = |packet: &&SentPacket| packet.asks_for_ack && packet.number >= began && !packet.is_mtu_probe();
+            for packet in packets.iter().filter(tells) {
                 self.planner.on_fate(packet.number, lost);
             }
         }

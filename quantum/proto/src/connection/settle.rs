@@ -11,17 +11,17 @@ use crate::{
 impl Connection {
     /// Tells every part what became of the packets, and empties the outcome.
     pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
-        self.protection.learn(outcome);
+        self.protection.learn(outcome, self.path_began);
         // RFC 9001 section 4.1.2: the server has opened it, so the handshake is over for both, though its HANDSHAKE_DONE may be lost.
         if self.side == Side::Client && outcome.acked.iter().any(|packet| packet.level == Level::Application) {
             self.confirm(now);
         }
         for packet in outcome.acked.drain(..) {
-            if packet.asks_for_ack && packet.number >= self.path_began {
+            let here = packet.number >= self.path_began;
+            if packet.asks_for_ack && here {
                 self.bbr.on_acked(now, packet.size, packet.sent_at, &packet.snapshot);
                 self.pmtu.on_packet(now, packet.size, false);
             }
-            let here = packet.number >= self.path_began;
             for frame in packet.frames {
                 self.on_frame_acked(now, frame, here);
             }
@@ -29,18 +29,14 @@ impl Connection {
         for packet in outcome.lost.drain(..) {
             self.stats.packets_lost += 1;
             self.log_lost(now, &packet, outcome.timeout);
-            let probe = packet
-                .frames
-                .iter()
-                .any(|frame| matches!(frame, SentFrame::MtuProbe(_)));
-            // A lost probe of the packet size says nothing about congestion.
-            if packet.asks_for_ack && !probe {
+            let here = packet.number >= self.path_began;
+            // What was lost on an earlier path says nothing about this one, and a lost probe of the packet size nothing about congestion.
+            if packet.asks_for_ack && here && !packet.is_mtu_probe() {
                 self.bbr.on_lost(now, packet.size, &packet.snapshot);
                 if self.pmtu.on_packet(now, packet.size, true) {
                     self.bbr.set_packet_size(self.pmtu.current());
                 }
             }
-            let here = packet.number >= self.path_began;
             for frame in packet.frames {
                 match frame {
                     SentFrame::MtuProbe(size) if here => self.pmtu.on_probe_lost(now, size),
@@ -56,9 +52,13 @@ impl Connection {
     }
 
     fn settle_rest(&mut self, now: Time, outcome: &mut Outcome) {
-        if outcome.spurious > 0 {
-            self.stats.packets_spurious += u64::from(outcome.spurious);
-            self.bbr.on_spurious(outcome.spurious);
+        // A packet that was declared lost and is acknowledged because parity repaired it was lost all the same.
+        let spurious = outcome
+            .spurious
+            .saturating_sub(u32::try_from(outcome.repaired).unwrap_or(u32::MAX));
+        if spurious > 0 {
+            self.stats.packets_spurious += u64::from(spurious);
+            self.bbr.on_spurious(spurious);
         }
         self.stats.repaired_by_peer += outcome.repaired;
         if outcome.timeout {

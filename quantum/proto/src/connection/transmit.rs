@@ -261,7 +261,7 @@ impl Connection {
         let messages = matches!((urgency, permit), (Some(urgency), Permit::Messages(allowed)) if urgency <= allowed);
         let datagrams = !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk);
         let parity = if early { None } else { self.protection.parity(now) };
-        let repeats = if early {
+        let repeats = if early || parity.is_some() {
             SmallVec::new()
         } else {
             self.protection.late_repeats(now)

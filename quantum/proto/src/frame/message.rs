@@ -58,6 +58,11 @@ impl MessageFrame {
     }
 }
 
+/// Bytes that the fields of a MESSAGE frame take which names this place and is followed by at most so many bytes.
+pub(crate) fn header_len(channel: ChannelId, id: MessageId, offset: u32, len: usize) -> usize {
+    1 + varint::len(u64::from(channel.0)) + varint::len(id.0) + varint::len(u64::from(offset)) + varint::len(len as u64)
+}
+
 /// Appends a MESSAGE frame with its length.
 ///
 /// # Panics

@@ -46,3 +46,10 @@ pub(crate) struct SentPacket {
     /// The state of delivery when it was sent.
     pub(crate) snapshot: Snapshot,
 }
+
+impl SentPacket {
+    /// It was sent to find out whether the path takes packets of its size.
+    pub(crate) fn is_mtu_probe(&self) -> bool {
+        self.frames.iter().any(|frame| matches!(frame, SentFrame::MtuProbe(_)))
+    }
+}

@@ -72,19 +72,21 @@ impl Outgoing {
         self.lost_empty || !self.lost.is_empty()
     }
 
-    /// The next bytes that never went out; `None` when the budget is too small to begin with them.
-    pub(super) fn take_fresh(&mut self, budget: usize) -> Option<Range<u32>> {
-        let range = cut(self.sent..self.len(), budget)?;
+    /// The next bytes that never went out; `None` when the budget from there on is too small to begin with them.
+    pub(super) fn take_fresh(&mut self, budget: impl FnOnce(u32) -> usize) -> Option<Range<u32>> {
+        let range = cut(self.sent..self.len(), budget(self.sent))?;
         self.sent = range.end;
         Some(range)
     }
 
     /// The next lost bytes; `None` when there are none or the budget is too small.
-    pub(super) fn take_lost(&mut self, budget: usize) -> Option<Range<u32>> {
+    pub(super) fn take_lost(&mut self, budget: impl FnOnce(u32) -> usize) -> Option<Range<u32>> {
         if std::mem::take(&mut self.lost_empty) {
             return Some(0..0);
         }
-        let range = cut(self.lost.first()?, budget)?;
+        let lost = self.lost.first()?;
+        let budget = budget(lost.start);
+        let range = cut(lost, budget)?;
         self.lost.remove(&range);
         Some(range)
     }

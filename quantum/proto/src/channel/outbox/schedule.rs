@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{Channel, Outbox};
 use crate::{
     channel::{Chunk, ID_WINDOW},
-    types::{Delivery, MessageId, Priority},
+    types::{ChannelId, Delivery, MessageId, Priority},
 };
 
 /// Chunks of more urgent classes in a row that a class with something to send lets pass.
@@ -135,15 +135,20 @@ impl Channel {
     }
 }
 
+/// How many bytes may go of a channel's message from an offset on: what naming that place takes is not left for them.
+pub(crate) trait Budget: FnOnce(ChannelId, MessageId, u32) -> usize {}
+
+impl<T: FnOnce(ChannelId, MessageId, u32) -> usize> Budget for T {}
+
 impl Outbox {
     /// The most urgent thing that could be sent now, flow control considered.
     pub(crate) fn most_urgent(&self, early: bool) -> Option<Priority> {
         PRIORITIES.into_iter().find(|&class| self.has_next(class, early))
     }
 
-    /// The next bytes of that priority or more urgent; `budget` counts the bytes of message data. Lost bytes come first. `None` as well when the
-    /// budget is so small that the next message should rather begin in the next packet.
-    pub(crate) fn next(&mut self, at_least: Priority, budget: usize, early: bool) -> Option<(Chunk, Bytes)> {
+    /// The next bytes of that priority or more urgent; `budget` is how many there may be of those that begin there. Lost bytes come first. `None` as
+    /// well when the budget is so small that the next message should rather begin in the next packet.
+    pub(crate) fn next(&mut self, at_least: Priority, budget: impl Budget, early: bool) -> Option<(Chunk, Bytes)> {
         let class = self.choose(at_least, early)?;
         let next = if self.next_lost(class, early).is_some() {
             self.take_lost(class, budget)?
@@ -296,12 +301,12 @@ impl Outbox {
         ready.iter().position(|&lane| self.head(lane).is_some_and(sendable))
     }
 
-    fn take_lost(&mut self, class: Priority, budget: usize) -> Option<(Chunk, Bytes)> {
+    fn take_lost(&mut self, class: Priority, budget: impl Budget) -> Option<(Chunk, Bytes)> {
         let queue = &mut self.classes[class as usize].lost;
         let lost = *queue.front()?;
         let channel = &mut self.channels[lost.slot];
         let message = channel.streams[lost.delivery as usize].find_mut(lost.id)?;
-        let range = message.take_lost(budget)?;
+        let range = message.take_lost(|offset| budget(channel.id, MessageId(lost.id), offset))?;
         queue.pop_front();
         message.queued = message.has_lost();
         if message.queued {
@@ -311,12 +316,12 @@ impl Outbox {
     }
 
     /// `place`: of the lane within the class.
-    fn take_fresh(&mut self, class: Priority, place: usize, budget: usize) -> Option<(Chunk, Bytes)> {
+    fn take_fresh(&mut self, class: Priority, place: usize, budget: impl Budget) -> Option<(Chunk, Bytes)> {
         let lane = *self.classes[class as usize].ready.get(place)?;
         let head = self.head(lane)?;
         let channel = &mut self.channels[lane.slot];
         let message = channel.streams[lane.delivery() as usize].find_mut(head.id)?;
-        let range = message.take_fresh(budget)?;
+        let range = message.take_fresh(|offset| budget(channel.id, MessageId(head.id), offset))?;
         if message.is_sent() {
             channel.lanes[lane.lane].fresh.pop_front();
         }

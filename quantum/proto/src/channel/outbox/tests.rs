@@ -34,7 +34,7 @@ fn send_ordered(outbox: &mut Outbox, channel: u32, priority: Priority, len: usiz
 /// The next chunk; its bytes are checked.
 fn next(outbox: &mut Outbox, budget: usize) -> Option<Chunk> {
     let urgent = outbox.most_urgent(false);
-    let (chunk, data) = outbox.next(ANY, budget, false)?;
+    let (chunk, data) = outbox.next(ANY, |_, _, _| budget, false)?;
     assert!(urgent.is_some(), "what is sent was announced");
     let range = chunk.range();
     assert_eq!(data, bytes(range.end as usize)[range.start as usize..]);
@@ -88,7 +88,7 @@ fn urgent_messages_go_first_and_nobody_is_starved() {
     assert_eq!(order.iter().filter(|&&channel| channel == 1).count(), 3);
     assert_eq!(order.iter().filter(|&&channel| channel == 0).count(), 3);
     for _ in 0..100 {
-        let (chunk, _) = outbox.next(Priority::Normal, 1000, false).unwrap();
+        let (chunk, _) = outbox.next(Priority::Normal, |_, _, _| 1000, false).unwrap();
         assert_ne!(chunk.channel.0, 0, "only what is urgent enough was asked for");
     }
 }
@@ -271,20 +271,20 @@ fn early_packets_take_only_what_is_safe_to_replay() {
     safe(1, true, 12);
     safe(1, false, 13);
     assert_eq!(outbox.most_urgent(true), Some(ANY));
-    let (chunk, _) = outbox.next(ANY, 1000, true).unwrap();
+    let (chunk, _) = outbox.next(ANY, |_, _, _| 1000, true).unwrap();
     assert_eq!((chunk.channel.0, chunk.len), (1, 12));
     assert_eq!(
         outbox.most_urgent(true),
         None,
         "what is not safe holds back its channel"
     );
-    assert!(outbox.next(ANY, 1000, true).is_none());
+    assert!(outbox.next(ANY, |_, _, _| 1000, true).is_none());
     let later: Vec<_> = std::iter::from_fn(|| what(&mut outbox, 1000))
         .map(|chunk| chunk.3)
         .collect();
     assert_eq!(later, [10, 13, 11]);
     outbox.on_lost(chunk);
-    assert_eq!(outbox.next(ANY, 1000, true).map(|next| next.0), Some(chunk));
+    assert_eq!(outbox.next(ANY, |_, _, _| 1000, true).map(|next| next.0), Some(chunk));
 }
 
 #[test]
