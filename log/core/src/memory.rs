@@ -24,6 +24,8 @@ struct Contents {
     tails: BTreeMap<PartitionId, Tail>,
     failsafe: Option<Arc<str>>,
     fail_next_write: Option<String>,
+    panic_next_write: bool,
+    unreadable: Option<OpId>,
 }
 
 /// See the [module](self).
@@ -46,6 +48,16 @@ impl MemoryStorage {
         self.lock().fail_next_write = Some(reason.to_owned());
     }
 
+    /// Makes the next write panic.
+    pub fn panic_next_write(&self) {
+        self.lock().panic_next_write = true;
+    }
+
+    /// Makes look-ups of this operation fail.
+    pub fn make_unreadable(&self, op: OpId) {
+        self.lock().unreadable = Some(op);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,6 +78,9 @@ impl Storage for MemoryStorage {
 
     fn lookup(&self, operations: &[Operation<'_>]) -> Result<Vec<Option<Offset>>, StorageError> {
         let contents = self.lock();
+        if operations.iter().any(|wanted| Some(wanted.op) == contents.unreadable) {
+            return Err(StorageError::Unreadable("an index row is damaged".to_owned()));
+        }
         Ok(operations
             .iter()
             .map(|wanted| contents.ops.get(&(wanted.document.clone(), wanted.op)).copied())
@@ -74,6 +89,10 @@ impl Storage for MemoryStorage {
 
     fn write(&self, frames: &[Frame]) -> Result<(), StorageError> {
         let mut contents = self.lock();
+        assert!(
+            !std::mem::take(&mut contents.panic_next_write),
+            "this write was to panic"
+        );
         if let Some(reason) = contents.fail_next_write.take() {
             contents.failsafe = Some(reason.into());
         }

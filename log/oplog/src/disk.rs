@@ -66,23 +66,27 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         self.groups = None;
-        // It reports panics as failed writes.
+        // Panics are reported as failed writes.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 fn run(storage: &dyn Storage, queue: &Queue, groups: &Receiver<Vec<Frame>>) {
     for frames in groups {
-        let written = panic::catch_unwind(AssertUnwindSafe(|| write(storage, frames)));
-        queue.written(written.unwrap_or_else(|_| Written {
-            stored: Vec::new(),
-            failed: vec![(None, "the thread that writes panicked".to_owned())],
-        }));
+        queue.written(write(storage, frames));
     }
 }
 
-/// Writes a group.
-pub(crate) fn write(storage: &dyn Storage, mut frames: Vec<Frame>) -> Written {
+/// Writes a group. A panic in it is a write that failed: those who wait are told.
+pub(crate) fn write(storage: &dyn Storage, frames: Vec<Frame>) -> Written {
+    let written = panic::catch_unwind(AssertUnwindSafe(|| write_all(storage, frames)));
+    written.unwrap_or_else(|_| Written {
+        stored: Vec::new(),
+        failed: vec![(None, "writing panicked".to_owned())],
+    })
+}
+
+fn write_all(storage: &dyn Storage, mut frames: Vec<Frame>) -> Written {
     let mut written = Written::default();
     while !frames.is_empty() {
         match storage.write(&frames) {

@@ -265,7 +265,10 @@ impl LogHandle {
     /// Leaves failsafe after its cause is gone: the store is opened anew and every partition judged again.
     pub async fn resume(&self) -> Result<(), StorageError> {
         let (answer, done) = oneshot::channel();
-        self.0.queue.resume(answer);
+        if self.0.queue.resume(answer).is_err() {
+            let reason = "the server is stopping, or the store is being opened anew already";
+            return Err(StorageError::Unreadable(reason.to_owned()));
+        }
         done.await
             .unwrap_or_else(|_| Err(StorageError::Unreadable("the log's writer has ended".to_owned())))
     }

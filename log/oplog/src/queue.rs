@@ -25,13 +25,16 @@ pub(crate) struct Request {
 /// cost more than placing does.
 const WHILE_WRITING: usize = 64;
 
+/// Who waits for the store to be opened anew.
+pub(crate) type Resume = oneshot::Sender<Result<(), StorageError>>;
+
 /// What the writer finds when it looks.
 pub(crate) struct Round {
     /// The group that was being written has ended.
     pub(crate) written: Option<Written>,
     pub(crate) appends: Vec<Request>,
     /// Only when nothing is queued or being written.
-    pub(crate) resume: Option<oneshot::Sender<Result<(), StorageError>>>,
+    pub(crate) resume: Option<Resume>,
     /// This is the last round: nothing is queued or being written.
     pub(crate) stop: bool,
 }
@@ -40,7 +43,7 @@ pub(crate) struct Round {
 struct Waiting {
     written: Option<Written>,
     appends: Vec<Request>,
-    resume: Option<oneshot::Sender<Result<(), StorageError>>>,
+    resume: Option<Resume>,
     stopping: bool,
     /// The writer sleeps, until there are so many appends at least. Nobody calls the kernel to wake it sooner, or twice.
     asleep_until: Option<usize>,
@@ -76,10 +79,15 @@ impl Queue {
         self.wake(waiting);
     }
 
-    pub(crate) fn resume(&self, answer: oneshot::Sender<Result<(), StorageError>>) {
+    /// Gives the request back when the writer has been told to stop, or is about to resume for somebody else.
+    pub(crate) fn resume(&self, answer: Resume) -> Result<(), Resume> {
         let mut waiting = self.lock();
+        if waiting.stopping || waiting.resume.is_some() {
+            return Err(answer);
+        }
         waiting.resume = Some(answer);
         self.wake(waiting);
+        Ok(())
     }
 
     /// The writer ends once it has written what is queued now.

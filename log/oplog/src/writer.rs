@@ -153,26 +153,25 @@ impl Cores {
     /// Lets the cores place a group, after one look-up of all of its operations. It is this thread that settles commits too, so
     /// that an operation is in the store or in flight, and never just between the two.
     fn place(&mut self, mut requests: Vec<Request>) {
+        if requests.is_empty() {
+            return;
+        }
+        match self.writer.storage.lookup(&operations(&requests)) {
+            Ok(known) => self.submit(requests, &known),
+            Err(error) if requests.len() == 1 => {
+                let refused = requests.drain(..).map(|request| (request.ticket, Err(refusal(&error))));
+                self.completed.extend(refused);
+            }
+            // What cannot be looked up is refused; the others' entries are still to be placed.
+            Err(_) => requests.into_iter().for_each(|request| self.place(vec![request])),
+        }
+        self.carry_out();
+    }
+
+    fn submit(&mut self, requests: Vec<Request>, mut known: &[Option<Offset>]) {
         let now_us = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_micros() as u64);
-        let known = loop {
-            if requests.is_empty() {
-                return self.carry_out();
-            }
-            let error = match self.writer.storage.lookup(&operations(&requests)) {
-                Ok(known) => break known,
-                Err(error) => error,
-            };
-            // Only that partition is lost; the others' entries are still to be placed.
-            let refused = requests.extract_if(.., |request| match &error {
-                StorageError::Quarantined(partition, _) => request.partition == *partition,
-                StorageError::Failsafe(_) | StorageError::Unreadable(_) => true,
-            });
-            self.completed
-                .extend(refused.map(|request| (request.ticket, Err(refusal(&error)))));
-        };
-        let mut known = known.as_slice();
         for request in requests {
             let (of_request, rest) = known.split_at(request.entries.len());
             known = rest;
@@ -184,7 +183,6 @@ impl Cores {
                 &mut self.effects,
             );
         }
-        self.carry_out();
     }
 
     /// Tells the cores what became of their frames.

@@ -188,3 +188,47 @@ async fn a_failed_large_group_is_reported_to_all_of_it() {
     assert_eq!(again.offsets, (51..=150).map(Offset).collect::<Vec<_>>());
     log.close();
 }
+
+/// An index row that cannot be read concerns whoever asks for it, and not those who happen to be in the same group.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_operation_refuses_nobody_else() {
+    let storage = Arc::new(MemoryStorage::new(4));
+    let bad = entry(&document_in(1, 1), 9_999, b"x");
+    storage.make_unreadable(bad.op_id());
+    let log = start(storage);
+    let mut pending = Vec::new();
+    for n in 0..500 {
+        let one = match n % 100 {
+            50 => bad.clone(),
+            _ => entry(&document_in(n % 4, 2), u64::from(n), b"x"),
+        };
+        pending.push((n, log.submit(vec![one]).await.unwrap()));
+    }
+    for (n, append) in pending {
+        match append.await {
+            Ok(_) => assert_ne!(n % 100, 50),
+            Err(error) => assert!(
+                n % 100 == 50 && matches!(error, AppendError::ReadOnly(_)),
+                "{n}: {error}"
+            ),
+        }
+    }
+}
+
+/// Small groups are written by the thread that answers: it outlives a panic in there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_writing_is_a_failed_write() {
+    for entries in [1, 100] {
+        let storage = Arc::new(MemoryStorage::new(4));
+        let log = start(storage.clone());
+        let document = document_in(1, 1);
+        let group: Vec<_> = (0..entries).map(|n| entry(&document, n, b"x")).collect();
+        storage.panic_next_write();
+        let error = log.append(group.clone()).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unknown(_)), "{error}");
+        log.resume().await.unwrap();
+        assert_eq!(log.append(group).await.unwrap().last(), Offset(entries));
+        log.close();
+        assert!(log.resume().await.is_err(), "nobody is there to do it");
+    }
+}

@@ -93,7 +93,7 @@ fn in_tables<'a>(
             offset: start.max(Offset(1)),
             reason,
         };
-        let (key, places) = row.map_err(|error| damaged(error.to_string()))?;
+        let (key, places) = row.map_err(|error| ReadError::of_database(&error, partition, start.max(Offset(1))))?;
         let (_, base) = keys::split_document_at(&key)
             .ok_or_else(|| damaged("a key of the document index is malformed".to_owned()))?;
         Ok((base, places.into_vec()))
@@ -163,7 +163,9 @@ pub(crate) fn tail(
     };
     let mut iterator = db.raw_iterator_cf(family(db, Family::ByDoc));
     iterator.seek_for_prev(keys::document_at(partition, document.as_bytes(), Offset(u64::MAX)));
-    iterator.status().map_err(|error| damaged(error.to_string()))?;
+    iterator
+        .status()
+        .map_err(|error| ReadError::of_database(&error, partition, Offset(1)))?;
     let Some((key, places)) = iterator.item() else {
         return Ok(None);
     };

@@ -30,7 +30,7 @@ pub(crate) fn at(db: &DB, partition: PartitionId, base: Offset) -> Result<Frame,
     };
     let value = db
         .get_pinned_cf(family(db, Family::Entry), keys::entry(partition, base))
-        .map_err(|error| damaged(error.to_string()))?
+        .map_err(|error| ReadError::of_database(&error, partition, base))?
         .ok_or_else(|| damaged("the frame is missing".to_owned()))?;
     let frame = Frame::decode(Bytes::copy_from_slice(&value)).map_err(|error| damaged(error.to_string()))?;
     check_place(&frame, partition, base)?;
@@ -63,7 +63,7 @@ pub(crate) fn from(
             offset,
             reason,
         };
-        let (key, value) = item.map_err(|error| damaged(error.to_string()))?;
+        let (key, value) = item.map_err(|error| ReadError::of_database(&error, partition, offset))?;
         let base = base_of(&key).ok_or_else(|| damaged("a key is malformed".to_owned()))?;
         let frame = Frame::decode(Bytes::from(value)).map_err(|error| damaged(error.to_string()))?;
         check_place(&frame, partition, base)?;
@@ -92,11 +92,9 @@ pub(crate) fn last(db: &DB, partition: PartitionId) -> Result<Option<Frame>, Rea
 pub(crate) fn containing(db: &DB, partition: PartitionId, offset: Offset) -> Result<Option<Offset>, ReadError> {
     let mut iterator = db.raw_iterator_cf(family(db, Family::Entry));
     iterator.seek_for_prev(keys::entry(partition, offset));
-    iterator.status().map_err(|error| ReadError::Damaged {
-        partition,
-        offset,
-        reason: error.to_string(),
-    })?;
+    iterator
+        .status()
+        .map_err(|error| ReadError::of_database(&error, partition, offset))?;
     Ok(iterator
         .key()
         .filter(|key| key.starts_with(&partition.0.to_be_bytes()))

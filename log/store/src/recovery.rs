@@ -47,8 +47,9 @@ pub(crate) fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     fs::create_dir_all(&options.dir).map_err(io(&options.dir))?;
     let witness_path = options.dir.join("witness");
     let found = witness::read(&witness_path).map_err(io(&witness_path))?;
-    tables::clean(options).map_err(io(&options.dir))?;
     let (db, suspect) = open_db(options)?;
+    // Only now: until RocksDB has the directory to itself, these may be another process's.
+    tables::clean(options).map_err(io(&options.dir))?;
     let testimony = match &found {
         Found::Testimony(testimony) => Some(testimony),
         Found::Nothing => None,

@@ -14,7 +14,7 @@ use aetherflow_schema::{
     id::{DocumentId, Offset, PartitionId},
     record::{Entry, Frame},
 };
-use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
 use uuid::Uuid;
 
 use crate::{
@@ -69,6 +69,23 @@ pub(crate) enum ReadError {
     },
     /// It could not be read at all.
     Failed(String),
+}
+
+impl ReadError {
+    /// What an error of the database says of the entries from `offset` on: nothing, when it is the disk or the system that fails.
+    pub(crate) fn of_database(error: &rocksdb::Error, partition: PartitionId, offset: Offset) -> Self {
+        let reason = error.to_string();
+        match error.kind() {
+            ErrorKind::IOError | ErrorKind::Busy | ErrorKind::TimedOut | ErrorKind::ShutdownInProgress => {
+                Self::Failed(reason)
+            }
+            _ => Self::Damaged {
+                partition,
+                offset,
+                reason,
+            },
+        }
+    }
 }
 
 /// The handle of a key family. All of them are made when the database is opened.

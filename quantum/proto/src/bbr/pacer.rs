@@ -67,6 +67,11 @@ impl Pacer {
         Some(due)
     }
 
+    /// Something else than the pacer holds the packets back: when it lets go, no timer was late.
+    pub(crate) fn on_held_back(&mut self) {
+        self.waiting = None;
+    }
+
     /// A packet went out, in its turn or (interactive) before it: the debt is paid by the next ones.
     pub(crate) fn on_sent(&mut self, _now: Time, bytes: u64) {
         self.credit -= i128::from(bytes) * SCALE;

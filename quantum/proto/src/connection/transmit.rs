@@ -216,6 +216,7 @@ impl Connection {
     fn permit(&mut self, now: Time, limit: usize) -> Permit {
         let (in_flight, window) = (self.recovery.bytes_in_flight(), self.bbr.window());
         if in_flight + limit as u64 > window {
+            self.pacer.on_held_back();
             // What others have in flight does not hold an interactive message back, not even when the window has just shrunk.
             let excess = (window / 2).max(URGENT_EXCESS * limit as u64);
             return match self.recovery.interactive_in_flight() < excess {

@@ -107,8 +107,10 @@ fn bulk_is_not_bought_with_queue_nor_with_overhead() {
             );
             let passes = 1.0 - link.loss.average();
             assert!(used >= 0.85 * passes, "{name}: {used:.3} of the link");
+            // Where jitter reorders, round trips tell less of the queue.
+            let most = if link.keeps_order { 0.25 } else { 0.3 };
             assert!(
-                queue <= 0.25 && drops <= 10.0,
+                queue <= most && drops <= 10.0,
                 "{name}: {queue:.2} BDP, {drops:.1} dropped"
             );
             let most = 1.08 / passes * own as f64;

@@ -56,14 +56,20 @@ fn a_lone_message_that_is_lost_is_repaired_at_once() {
 
 #[test]
 fn without_loss_nothing_is_protected() {
-    let mut pair = Setup::new(1, far(Loss::None))
-        .client(|app| app.rate(Kind::RT, 100, SECOND * 10))
-        .start();
-    pair.run_to_end(SECOND * 12);
-    let stats = pair.client_stats();
-    assert_eq!((stats.parity_sent, stats.repeated_bytes, stats.packets_lost), (0, 0, 0));
-    let sorted = pair.expect_complete().0.of(Kind::RT.channel);
-    assert!(quantile(&sorted, 1.0) <= MS * 51);
+    // On the second link probes of the packet size are lost: that is no loss.
+    for mtu in [1472, 1400] {
+        let link = LinkSpec { mtu, ..far(Loss::None) };
+        let mut pair = Setup::new(1, link)
+            .client(|app| app.rate(Kind::RT, 100, SECOND * 10))
+            .start();
+        pair.run_to_end(SECOND * 12);
+        let stats = pair.client_stats();
+        assert_eq!((stats.parity_sent, stats.repeated_bytes), (0, 0), "{mtu}");
+        assert_eq!(stats.packets_lost > 0, mtu == 1400);
+        assert_eq!(stats.loss, 0.0, "{mtu}");
+        let sorted = pair.expect_complete().0.of(Kind::RT.channel);
+        assert!(quantile(&sorted, 1.0) <= MS * 51);
+    }
 }
 
 #[test]

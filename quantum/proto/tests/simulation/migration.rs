@@ -154,3 +154,14 @@ fn an_idle_client_that_moved_is_found_by_what_it_says_next() {
     pair.run_to_end(SECOND);
     assert_eq!(pair.client().received.len(), 1);
 }
+
+/// What was on its way to the old address is lost, and the new path is none the worse for it.
+#[test]
+fn losses_of_the_old_path_are_not_held_against_the_new_one() {
+    let (_, _, pair) = moved(1, Loss::None, elsewhere(1), true);
+    for stats in [pair.client_stats(), pair.server_stats()] {
+        assert!(stats.loss < 0.001, "{stats:?}");
+    }
+    assert!(pair.server_stats().packets_lost > 0, "something was on its way");
+    assert_eq!(pair.server_stats().parity_sent, 0);
+}

@@ -48,6 +48,8 @@ enum Event {
     Timer {
         flow: usize,
     },
+    /// The senders' host does something else for a while.
+    Stall,
     /// The link changes its rate, or its delay.
     Rate {
         bits: u64,
@@ -77,6 +79,9 @@ pub(super) struct Sim {
     pub(super) flows: Vec<Flow>,
     receivers: Vec<Receiver>,
     random: Random,
+    /// How long the host stalls and how long it then runs, both on the average.
+    stalls: Option<(Duration, Duration)>,
+    stalled_until: Time,
 }
 
 impl Sim {
@@ -89,7 +94,15 @@ impl Sim {
             flows: Vec::new(),
             receivers: Vec::new(),
             random: Random(seed),
+            stalls: None,
+            stalled_until: Time::ZERO,
         }
+    }
+
+    /// The senders' host stalls now and then: nothing that happens meanwhile is seen before the end of it.
+    pub(super) fn stall(&mut self, length: Duration, every: Duration) {
+        self.stalls = Some((length, every));
+        self.at(self.now, Event::Stall);
     }
 
     pub(super) fn add(&mut self, control: Control, start: Duration) -> &mut Flow {
@@ -142,7 +155,19 @@ impl Sim {
     }
 
     fn handle(&mut self, event: Event) {
+        if self.now < self.stalled_until
+            && let Event::Ack { .. } | Event::Wake { .. } | Event::Timer { .. } = event
+        {
+            return self.at(self.stalled_until, event);
+        }
         match event {
+            Event::Stall => {
+                if let Some((length, every)) = self.stalls {
+                    self.stalled_until = self.now + self.about(length);
+                    let next = self.stalled_until + self.about(every);
+                    self.at(next, Event::Stall);
+                }
+            }
             Event::Arrive { flow, number } => self.arrive(flow, number),
             Event::Delayed { flow, acks } => {
                 self.receivers[flow].timer = false;
@@ -174,6 +199,12 @@ impl Sim {
             Event::Rate { bits } => self.link.set_rate(self.now, bits),
             Event::Delay { one_way } => self.link.delay = one_way,
         }
+    }
+
+    /// Exponentially distributed around a mean.
+    fn about(&mut self, mean: Duration) -> Duration {
+        let uniform = (self.random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        mean.mul_f64(-(1.0 - uniform).ln())
     }
 
     fn arrive(&mut self, flow: usize, number: u64) {

@@ -151,6 +151,9 @@ impl Flow {
         }
         let probing = self.probes > 0;
         if !probing && self.in_flight + u64::from(PACKET) > self.control.window() {
+            if let Control::Bbr(_, pacer) = &mut self.control {
+                pacer.on_held_back();
+            }
             return None;
         }
         let available = self.available();

@@ -51,6 +51,29 @@ fn l5_deep_queue() {
     check(5);
 }
 
+/// A host that has other things to do: most of what the pacer could not send in its turn goes out afterwards.
+#[test]
+fn a_busy_host_costs_little() {
+    for (n, length, every, least) in [
+        (0, 1.5, 12.0, 0.94),
+        (1, 1.5, 12.0, 0.96),
+        (1, 3.0, 47.0, 0.95),
+        (5, 1.5, 12.0, 0.94),
+    ] {
+        let mut sim = Sim::new(link(n), 1);
+        sim.add(Control::bbr(1), Duration::ZERO);
+        sim.stall(secs(length / 1e3), secs(every / 1e3));
+        let r = measure(&mut sim, secs(5.0), secs(30.0));
+        assert!(
+            r.goodput[0] >= least * (1.0 - loss(n)),
+            "L{n}, {length} of {every} ms: goodput {:.3}",
+            r.goodput[0]
+        );
+        assert!(r.queue <= 0.25, "L{n}: mean queue {:.2} BDP", r.queue);
+        assert!(r.drops <= 10.0, "L{n}: {:.1} drops in 1000", r.drops);
+    }
+}
+
 #[test]
 fn ninety_percent_after_ten_round_trips() {
     let mut sim = Sim::new(Link::new(50, 40, 1.0, Loss::Bernoulli(0.0)), 1);

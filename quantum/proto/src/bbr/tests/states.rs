@@ -90,7 +90,7 @@ fn probe_rtt_after_the_path_became_longer() {
             "ProbeBW_REFILL 199",
             "ProbeBW_UP 200",
             "ProbeBW_DOWN 201",
-            "ProbeBW_CRUISE 215",
+            "ProbeBW_CRUISE 216",
             "ProbeRTT 257",
             "ProbeBW_CRUISE 264"
         ]
