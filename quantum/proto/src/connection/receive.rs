@@ -157,7 +157,6 @@ impl Connection {
             self.on_ack(now, level, ack, None)?;
         }
         if flags.has(Flags::FEC) && level == Level::Application && !frames.parity {
-            // A copy: it may be kept for long, and must not keep all that was received with it.
             self.protection
                 .on_source(number, Bytes::copy_from_slice(&payload), &mut repaired);
         }
@@ -261,7 +260,7 @@ impl Connection {
             // The endpoint has looked at a server's; a client keeps it for its next connection.
             Frame::Token(token) => {
                 if self.side == Side::Client && level == Level::Application {
-                    self.visit_token = Some(token);
+                    self.visit_token = Some(Bytes::copy_from_slice(&token));
                 }
             }
             Frame::HandshakeDone => self.confirm(now),
@@ -269,7 +268,10 @@ impl Connection {
                 let error = TransportError::new(code, reason);
                 self.drain(now, ConnectionError::ClosedByPeer(error));
             }
-            Frame::Parity(parity) => self.protection.on_parity(parity, repaired)?,
+            Frame::Parity(mut parity) => {
+                parity.symbol = Bytes::copy_from_slice(&parity.symbol);
+                self.protection.on_parity(parity, repaired)?;
+            }
             Frame::Message(frame) => {
                 let had = self.inbox.has_messages();
                 self.inbox.on_frame(frame)?;
@@ -292,7 +294,8 @@ impl Connection {
         if self.datagrams_in.len() >= DATAGRAMS_MAX {
             self.datagrams_in.pop_front();
         }
-        self.datagrams_in.push_back(data);
+        // A copy of it alone, as of all that is kept of a payload: it must not keep everything that was received with it.
+        self.datagrams_in.push_back(Bytes::copy_from_slice(&data));
         Ok(())
     }
 
@@ -327,7 +330,7 @@ impl Connection {
             }
             (true, true) if believable && header.version == VERSION && !self.retried => {
                 match retry_token(header, &packet, payload) {
-                    Some(token) => self.on_retry(token),
+                    Some(token) => self.on_retry(Bytes::copy_from_slice(&token)),
                     None => self.stats.packets_rejected += 1,
                 }
             }
