@@ -9,6 +9,8 @@
 
 mod answers;
 mod footprint;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -208,8 +210,11 @@ impl Endpoint {
                 None
             }
             ToEndpoint::Retired(id) => {
-                entry.ids.retain(|known| *known != id);
-                self.ids.remove(&id);
+                // Not one that the peer gave though it is another connection's: that goes on leading there.
+                if let Some(at) = entry.ids.iter().position(|known| *known == id) {
+                    entry.ids.swap_remove(at);
+                    self.ids.remove(&id);
+                }
                 None
             }
             ToEndpoint::Drained => {

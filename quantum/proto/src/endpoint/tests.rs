@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use super::*;
+use crate::handshake::tests::{ALPN, Identity, NAME};
+
+const HERE: &str = "192.0.2.1:443";
+
+/// A client's endpoint with connections that have just begun.
+fn endpoint(connections: usize) -> (Endpoint, Vec<(ConnectionHandle, Box<Connection>)>) {
+    let mut endpoint = Endpoint::new(EndpointConfig::new([1; 32], [2; 32]), None);
+    let config = ClientConfig {
+        token: None,
+        tls: Identity::new(NAME).client(ALPN),
+        transport: Default::default(),
+    };
+    let begun = (0..connections)
+        .map(|_| endpoint.connect(now(), &config, HERE.parse().unwrap(), NAME).unwrap())
+        .collect();
+    (endpoint, begun)
+}
+
+fn now() -> Time {
+    Time::ZERO + Duration::from_secs(1)
+}
+
+/// Which connection a datagram with this id goes to.
+fn owner(endpoint: &mut Endpoint, id: ConnectionId) -> Option<ConnectionHandle> {
+    let header = Header {
+        version: VERSION,
+        flags: Flags::of_level(Level::Application),
+        id,
+        number: 0,
+        ack: 0,
+        payload_len: 0,
+    };
+    match endpoint.on_datagram(now(), HERE.parse().unwrap(), None, header.encode()[..].into()) {
+        DatagramEvent::Known(handle, _) => Some(handle),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_id_of_another_connection_can_neither_be_taken_over_nor_taken_away() {
+    let (mut endpoint, begun) = endpoint(2);
+    let [(attacked, victim), (hostile, _)] = &begun[..] else {
+        panic!("two were begun")
+    };
+    // The server of one gives it the id of the other, which it then retires.
+    for event in [ToEndpoint::Learned(victim.id()), ToEndpoint::Retired(victim.id())] {
+        assert!(endpoint.on_connection_event(*hostile, EndpointEvent(event)).is_none());
+        assert_eq!(owner(&mut endpoint, victim.id()), Some(*attacked));
+    }
+    let own = begun[1].1.id();
+    endpoint.on_connection_event(*hostile, EndpointEvent(ToEndpoint::Retired(own)));
+    assert_eq!(owner(&mut endpoint, own), None);
+    endpoint.on_connection_event(*hostile, EndpointEvent(ToEndpoint::Drained));
+    assert_eq!(owner(&mut endpoint, victim.id()), Some(*attacked));
+}
