@@ -118,11 +118,15 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// What the endpoint found for it.
-    pub fn on_event(&mut self, now: Time, event: ConnectionEvent) {
+    /// What the endpoint found for it. `true`: a datagram with a packet of the peer that is the newest of its number space, so the
+    /// way that the datagram came, the address that it came to included, is the way that the peer uses now. Anybody can send others.
+    pub fn on_event(&mut self, now: Time, event: ConnectionEvent) -> bool {
         match event.0 {
             ToConnection::Datagram { remote, ecn, datagram } => self.on_datagram(now, remote, ecn, datagram),
-            ToConnection::Ids(ids) => self.ids.issue(ids),
+            ToConnection::Ids(ids) => {
+                self.ids.issue(ids);
+                false
+            }
         }
     }
 

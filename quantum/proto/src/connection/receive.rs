@@ -38,11 +38,18 @@ fn violation(reason: &'static str) -> TransportError {
 }
 
 impl Connection {
-    pub(super) fn on_datagram(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, mut datagram: BytesMut) {
+    /// Returns whether a packet in it was opened and is the newest of its number space.
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        mut datagram: BytesMut,
+    ) -> bool {
         // Only the client's address may change, and only once the handshake is over.
         if remote != self.remote() && (self.side == Side::Client || !self.confirmed) {
             self.stats.packets_rejected += 1;
-            return;
+            return false;
         }
         self.stats.bytes_received += datagram.len() as u64;
         if remote == self.remote() {
@@ -50,24 +57,37 @@ impl Connection {
         }
         match &mut self.state {
             State::Open { .. } => {}
-            State::Closing(closing) => return closing.on_packet(),
-            State::Draining | State::Drained => return,
+            State::Closing(closing) => {
+                closing.on_packet();
+                return false;
+            }
+            State::Draining | State::Drained => return false,
         }
+        let mut newest = false;
         while let Ok(header) = Header::decode(&datagram) {
             let packet = datagram.split_to(HEADER_LEN + usize::from(header.payload_len));
             if header.flags.has(Flags::RST) {
                 self.on_stateless(now, &header, packet);
             } else if header.version == VERSION {
-                self.on_packet(now, remote, ecn, &header, packet);
+                newest |= self.on_packet(now, remote, ecn, &header, packet);
             }
             if !self.state.is_open() {
-                return;
+                return newest;
             }
         }
         self.want_ids();
+        newest
     }
 
-    fn on_packet(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, header: &Header, packet: BytesMut) {
+    /// Returns whether it was opened and is the newest of its number space.
+    fn on_packet(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        header: &Header,
+        packet: BytesMut,
+    ) -> bool {
         let Some(opened) = self.open(header, packet) else {
             self.stats.packets_rejected += 1;
             self.log_dropped(now, header, false);
@@ -77,13 +97,13 @@ impl Connection {
                     TransportError::new(CloseCode::KEYS, "too many packets did not open"),
                 );
             }
-            return;
+            return false;
         };
         let receipts = &self.receipts[opened.level.space() as usize];
         if receipts.is_duplicate(opened.number) {
             self.stats.packets_duplicate += 1;
             self.log_dropped(now, header, true);
-            return;
+            return false;
         }
         let newest = opened.number >= receipts.expected();
         self.stats.packets_received += 1;
@@ -111,6 +131,7 @@ impl Connection {
         if let Err(error) = self.take_packet(now, ecn, opened) {
             self.fail(now, error);
         }
+        newest
     }
 
     /// `None` when it is not for us, damaged, forged, or its keys are not there.
