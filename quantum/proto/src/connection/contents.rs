@@ -1,5 +1,6 @@
 //! What goes into a packet of the application space: control frames, messages and their protection, probes.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::{
@@ -151,13 +152,15 @@ impl Connection {
         }
     }
 
-    pub(super) fn put_datagrams(&mut self, packet: &mut Builder<'_>) {
-        while let Some(data) = self.outgoing.datagrams.front()
-            && data.len() + DATAGRAM_OVERHEAD <= packet.room()
-            && let Some(data) = self.outgoing.datagrams.pop_front()
-        {
-            packet.put(&Frame::Datagram(data), None);
-        }
+    /// The oldest unreliable datagram, if there is one and it fits.
+    pub(super) fn put_datagram(&mut self, packet: &mut Builder<'_>) -> bool {
+        let room = packet.room();
+        let fits = |data: &mut Bytes| data.len() + DATAGRAM_OVERHEAD <= room;
+        let Some(data) = self.outgoing.datagrams.pop_front_if(fits) else {
+            return false;
+        };
+        packet.put(&Frame::Datagram(data), None);
+        true
     }
 
     /// A probe carries what is waited for most: data that is not acknowledged; failing that, a PING.

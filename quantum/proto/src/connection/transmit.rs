@@ -286,12 +286,14 @@ impl Connection {
         match parity {
             Some(parity) => self.put_parity(&mut packet, parity),
             None => {
+                // One goes ahead of messages that are not urgent, or it would wait for as long as there are any.
+                if datagrams && urgency != Some(Priority::Interactive) {
+                    self.put_datagram(&mut packet);
+                }
                 if messages && let Permit::Messages(allowed) = permit {
                     self.put_messages(now, &mut packet, allowed, urgency, early);
                 }
-                if datagrams {
-                    self.put_datagrams(&mut packet);
-                }
+                while datagrams && self.put_datagram(&mut packet) {}
                 if !packet.is_sealed() {
                     repeats
                         .into_iter()
