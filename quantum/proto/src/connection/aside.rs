@@ -2,6 +2,7 @@
 
 use crate::{
     connection::{Connection, Transmit, closing::State, packet::Builder},
+    error::TransportError,
     frame::Frame,
     header::{Flags, HEADER_LEN},
     pmtu::Pmtu,
@@ -12,43 +13,52 @@ use crate::{
 
 impl Connection {
     /// A challenge to the address before, or a probe of the packet size: datagrams of their own.
-    pub(super) fn transmit_aside(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Transmit> {
+    ///
+    /// # Errors
+    /// It cannot be sealed; `out` then holds a part of it.
+    pub(super) fn transmit_aside(
+        &mut self,
+        now: Time,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Transmit>, TransportError> {
         if !self.confirmed {
-            return None;
+            return Ok(None);
         }
         let from = out.len();
         let (remote, limit, probe) = match self.paths.take_previous_challenge() {
             Some((remote, data)) => {
                 let mut packet = self.begin_aside(usize::from(Pmtu::BASE), out);
                 packet.put(&Frame::PathChallenge(data), None);
-                self.send_packet(now, packet).ok()?;
-                return Some(Transmit {
+                self.send_packet(now, packet)?;
+                return Ok(Some(Transmit {
                     remote,
                     bytes: out.len() - from,
                     segment: out.len() - from,
                     ecn: None,
-                });
+                }));
             }
             None => {
                 if !self.may_probe_pmtu() {
-                    return None;
+                    return Ok(None);
                 }
-                let size = self.pmtu.probe(now)?;
+                let Some(size) = self.pmtu.probe(now) else {
+                    return Ok(None);
+                };
                 (self.remote(), usize::from(size), SentFrame::MtuProbe(size))
             }
         };
         let mut packet = self.begin_aside(limit, out);
         packet.put(&Frame::Ping, Some(probe));
         packet.pad_to(from, limit);
-        self.send_packet(now, packet).ok()?;
+        self.send_packet(now, packet)?;
         let bytes = out.len() - from;
         self.on_datagram_sent(bytes);
-        Some(Transmit {
+        Ok(Some(Transmit {
             remote,
             bytes,
             segment: bytes,
             ecn: None,
-        })
+        }))
     }
 
     pub(super) fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {

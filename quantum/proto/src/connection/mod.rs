@@ -22,6 +22,8 @@ mod protection;
 mod receive;
 mod settle;
 mod setup;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transmit;
 

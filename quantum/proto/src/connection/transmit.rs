@@ -41,21 +41,30 @@ impl Connection {
             State::Draining | State::Drained => return None,
         }
         let from = out.len();
-        if let Some(transmit) = self.transmit_aside(now, out) {
-            return Some(transmit);
+        self.transmit_open(now, max_datagrams, out).unwrap_or_else(|error| {
+            // Nothing of a packet that is not sealed may go out, and the connection is over for what was.
+            out.truncate(from);
+            self.fail(now, error);
+            self.poll_transmit(now, 1, out)
+        })
+    }
+
+    fn transmit_open(
+        &mut self,
+        now: Time,
+        max_datagrams: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Transmit>, TransportError> {
+        let from = out.len();
+        if let Some(transmit) = self.transmit_aside(now, out)? {
+            return Ok(Some(transmit));
         }
         let mut segment = 0;
         for count in 0..max_datagrams.max(1) {
             let limit = if count == 0 { self.datagram_limit() } else { segment };
             let at = out.len();
-            match self.build_datagram(now, limit, out) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    out.truncate(at);
-                    self.fail(now, error);
-                    return self.poll_transmit(now, 1, out);
-                }
+            if !self.build_datagram(now, limit, out)? {
+                break;
             }
             let len = out.len() - at;
             self.on_datagram_sent(len);
@@ -65,7 +74,7 @@ impl Connection {
                 break;
             }
         }
-        self.transmit(out.len() - from, segment)
+        Ok(self.transmit(out.len() - from, segment))
     }
 
     pub(super) fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
