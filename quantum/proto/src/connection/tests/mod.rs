@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use super::*;
 use crate::{
     config::{ClientConfig, EndpointConfig, ServerConfig},
-    endpoint::{DatagramEvent, Endpoint},
+    endpoint::{ConnectionHandle, DatagramEvent, Endpoint},
     handshake::tests::{NAME, configs},
-    types::Level,
+    types::Ecn,
 };
 
 mod sending;
@@ -23,7 +23,6 @@ const DELAY: Duration = Duration::from_millis(10);
 /// A client and a server on a link that loses nothing unless told to.
 struct Pair {
     now: Time,
-    config: ClientConfig,
     ends: [Endpoint; 2],
     client: (ConnectionHandle, Box<Connection>),
     server: Option<(ConnectionHandle, Box<Connection>)>,
@@ -31,8 +30,6 @@ struct Pair {
     lost: fn(Side) -> bool,
     ecn: fn(Option<Ecn>) -> Option<Ecn>,
 }
-
-use crate::{endpoint::ConnectionHandle, types::Ecn};
 
 impl Pair {
     fn new(transport: TransportConfig) -> Self {
@@ -55,7 +52,6 @@ impl Pair {
         let client = endpoint.connect(now, &config, address(SERVER), NAME).unwrap();
         Self {
             now,
-            config,
             ends: [
                 endpoint,
                 Endpoint::new(EndpointConfig::new([3; 32], [4; 32]), Some(Arc::new(server))),
