@@ -218,14 +218,23 @@ impl Endpoint {
                 None
             }
             ToEndpoint::Drained => {
-                self.half_open -= usize::from(entry.half_open);
-                for id in self.connections.remove(&handle).into_iter().flat_map(|entry| entry.ids) {
-                    self.ids.remove(&id);
-                }
-                self.free.push(handle);
+                self.forget(handle);
                 None
             }
         }
+    }
+
+    /// The connection is gone, whether it said so or its driver gave it up. Nothing happens when it was forgotten before, and the handle
+    /// was not given again.
+    pub fn forget(&mut self, handle: ConnectionHandle) {
+        let Some(entry) = self.connections.remove(&handle) else {
+            return;
+        };
+        self.half_open -= usize::from(entry.half_open);
+        for id in entry.ids {
+            self.ids.remove(&id);
+        }
+        self.free.push(handle);
     }
 
     /// Refuses new connections from now on.

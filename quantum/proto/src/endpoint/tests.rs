@@ -56,3 +56,17 @@ fn an_id_of_another_connection_can_neither_be_taken_over_nor_taken_away() {
     endpoint.on_connection_event(*hostile, EndpointEvent(ToEndpoint::Drained));
     assert_eq!(owner(&mut endpoint, victim.id()), Some(*attacked));
 }
+
+#[test]
+fn a_connection_that_its_driver_gave_up_leaves_nothing() {
+    let (mut endpoint, begun) = endpoint(2);
+    let (gone, connection) = &begun[0];
+    endpoint.forget(*gone);
+    assert_eq!(endpoint.connections(), (1, 0));
+    assert_eq!(owner(&mut endpoint, connection.id()), None);
+    // Its last words come too late, and a second time nothing is freed twice.
+    assert!(endpoint.on_connection_event(*gone, EndpointEvent(ToEndpoint::Drained)).is_none());
+    endpoint.forget(*gone);
+    assert_eq!(endpoint.free, [*gone]);
+    assert_eq!(owner(&mut endpoint, begun[1].1.id()), Some(begun[1].0));
+}
