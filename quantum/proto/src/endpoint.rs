@@ -332,6 +332,11 @@ impl Endpoint {
         (id, self.tokens.reset(id))
     }
 
+    #[cfg(test)]
+    pub(crate) fn reset_token(&self, id: ConnectionId) -> [u8; 16] {
+        self.tokens.reset(id)
+    }
+
     fn ignore(&mut self) -> DatagramEvent {
         self.stats.ignored += 1;
         DatagramEvent::Ignored

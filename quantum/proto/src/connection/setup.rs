@@ -64,8 +64,11 @@ impl Connection {
         if connection.keys.can_seal(Level::Early)
             && let Some(Ok(remembered)) = connection.handshake.peer_params()
         {
-            // The limits of the earlier connection: nothing was sent yet that could exceed them.
-            let _ = connection.set_peer(remembered);
+            // The limits of the earlier connection: nothing was sent yet that could exceed them. Its reset token is no word of this one's.
+            let _ = connection.set_peer(Params {
+                reset_token: None,
+                ..remembered
+            });
         }
         Ok(connection)
     }
@@ -181,9 +184,8 @@ impl Connection {
         )?;
         self.recovery.set_max_ack_delay(params.max_ack_delay);
         self.ids.set_reset_token(params.reset_token);
-        if self.peer.is_none() {
-            self.pmtu = Pmtu::new(params.max_udp_payload.min(self.config.max_udp_payload));
-        }
+        // Nothing was probed yet: that waits until the handshake is over.
+        self.pmtu = Pmtu::new(params.max_udp_payload.min(self.config.max_udp_payload));
         self.protection.set_peer_repairs(params.fec);
         self.peer = Some(params);
         Ok(())

@@ -10,9 +10,10 @@ use crate::{
     config::{ClientConfig, EndpointConfig, ServerConfig},
     endpoint::{ConnectionHandle, DatagramEvent, Endpoint},
     handshake::tests::{NAME, configs},
-    types::Ecn,
+    types::{Ecn, Level},
 };
 
+mod resuming;
 mod sending;
 
 const SERVER: &str = "192.0.2.1:443";
@@ -23,6 +24,8 @@ const DELAY: Duration = Duration::from_millis(10);
 /// A client and a server on a link that loses nothing unless told to.
 struct Pair {
     now: Time,
+    config: ClientConfig,
+    server_config: ServerConfig,
     ends: [Endpoint; 2],
     client: (ConnectionHandle, Box<Connection>),
     server: Option<(ConnectionHandle, Box<Connection>)>,
@@ -52,10 +55,12 @@ impl Pair {
         let client = endpoint.connect(now, &config, address(SERVER), NAME).unwrap();
         Self {
             now,
+            config,
             ends: [
                 endpoint,
-                Endpoint::new(EndpointConfig::new([3; 32], [4; 32]), Some(Arc::new(server))),
+                Endpoint::new(EndpointConfig::new([3; 32], [4; 32]), Some(Arc::new(server.clone()))),
             ],
+            server_config: server,
             client,
             server: None,
             lost: |_| false,
@@ -69,6 +74,20 @@ impl Pair {
         pair.run(200);
         assert!(pair.client.1.confirmed && pair.server().confirmed);
         pair
+    }
+
+    /// The server runs with other settings from now on, and the client begins another connection.
+    fn come_back(&mut self, change: impl FnOnce(&mut TransportConfig)) {
+        let mut transport = (*self.server_config.transport).clone();
+        change(&mut transport);
+        self.server_config.transport = Arc::new(transport);
+        self.ends[1] = Endpoint::new(
+            EndpointConfig::new([5; 32], [6; 32]),
+            Some(Arc::new(self.server_config.clone())),
+        );
+        self.server = None;
+        let begun = self.ends[0].connect(self.now, &self.config, address(SERVER), NAME);
+        self.client = begun.unwrap();
     }
 
     fn client(&mut self) -> &mut Connection {
