@@ -34,7 +34,7 @@ impl Connection {
                     remote,
                     bytes: out.len() - from,
                     segment: out.len() - from,
-                    ecn: None,
+                    ecn: self.marking.mark(),
                 }));
             }
             None => {
@@ -57,7 +57,7 @@ impl Connection {
             remote,
             bytes,
             segment: bytes,
-            ecn: None,
+            ecn: self.marking.mark(),
         }))
     }
 

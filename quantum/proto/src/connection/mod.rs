@@ -15,6 +15,7 @@ mod footprint;
 mod frequency;
 mod ids;
 mod logging;
+mod marking;
 mod outgoing;
 mod packet;
 mod paths;
@@ -34,8 +35,8 @@ use rand::rngs::StdRng;
 
 pub(crate) use self::setup::Accept;
 use self::{
-    closing::State, frequency::Frequency, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection,
-    timers::Timers,
+    closing::State, frequency::Frequency, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
+    protection::Protection, timers::Timers,
 };
 pub use self::{events::Event, packet::Transmit};
 use crate::{
@@ -84,7 +85,7 @@ pub struct Connection {
     pmtu: Pmtu,
     /// The path's first application packet: those before say nothing about it.
     path_began: PacketNumber,
-    ecn_works: bool,
+    marking: Marking,
 
     /// For each number space, in the order of [`Space`].
     receipts: [Receipts; 3],

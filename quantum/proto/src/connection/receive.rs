@@ -12,8 +12,9 @@ use crate::{
     frame::{Ack, Frame, Frames},
     header::{Flags, HEADER_LEN, Header, VERSION},
     number::PacketNumber,
+    recovery::SentPacket,
     time::Time,
-    types::{ConnectionId, Ecn, Level, Side},
+    types::{ConnectionId, Ecn, Level, Side, Space},
 };
 
 /// How long a client waits for a better answer than that its version is not spoken.
@@ -328,7 +329,21 @@ impl Connection {
         frame: Option<&Ack>,
     ) -> Result<(), TransportError> {
         let mut outcome = std::mem::take(&mut self.outcome);
-        let result = self.recovery.on_ack(now, level.space(), ack, frame, &mut outcome);
+        let space = level.space();
+        let before = self.recovery.largest_acked(space);
+        let result = self.recovery.on_ack(now, space, ack, frame, &mut outcome);
+        let here = |packet: &&SentPacket| space != Space::Application || packet.number >= self.path_began;
+        let acked = outcome.acked.iter().filter(here).count() as u64;
+        if acked > 0 {
+            self.marking.on_heard();
+        }
+        // One that was overtaken has counts of before those that are known.
+        if let Some(frame) = frame
+            && space == Space::Application
+            && self.recovery.largest_acked(space) > before
+        {
+            self.marking.on_ack(frame, acked);
+        }
         self.settle(now, &mut outcome);
         self.outcome = outcome;
         result

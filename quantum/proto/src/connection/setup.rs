@@ -10,7 +10,8 @@ use crate::{
     channel::{Inbox, Outbox},
     config::{ClientConfig, ServerConfig, TransportConfig},
     connection::{
-        Connection, closing::State, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection, timers::Timers,
+        Connection, closing::State, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
+        protection::Protection, timers::Timers,
     },
     crypto::{Keyring, initial_suite},
     error::{CloseCode, ConnectError, TransportError},
@@ -124,7 +125,7 @@ impl Connection {
             paths,
             pmtu: Pmtu::new(config.max_udp_payload),
             path_began: PacketNumber::ZERO,
-            ecn_works: true,
+            marking: Marking::new(),
             receipts,
             ack_frequency: Default::default(),
             recovery: Recovery::new(config.initial_rtt),

@@ -11,7 +11,7 @@ use crate::{
     pmtu::Pmtu,
     recovery::{SentFrame, SentPacket},
     time::Time,
-    types::{Ecn, Level, Priority, Side, Space},
+    types::{Level, Priority, Side, Space},
 };
 
 /// Datagrams that interactive packets may have in flight however small the congestion window is.
@@ -78,12 +78,11 @@ impl Connection {
     }
 
     pub(super) fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
-        let ecn = self.ecn_works.then_some(Ecn::Ect0);
         (bytes > 0).then(|| Transmit {
             remote: self.remote(),
             bytes,
             segment,
-            ecn,
+            ecn: self.marking.mark(),
         })
     }
 

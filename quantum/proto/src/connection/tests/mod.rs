@@ -13,6 +13,7 @@ use crate::{
     types::{Ecn, Level},
 };
 
+mod marks;
 mod resuming;
 mod sending;
 
@@ -32,6 +33,7 @@ struct Pair {
     /// Loses what a side sends.
     lost: fn(Side) -> bool,
     ecn: fn(Option<Ecn>) -> Option<Ecn>,
+    swallows_marked: bool,
 }
 
 impl Pair {
@@ -65,6 +67,7 @@ impl Pair {
             server: None,
             lost: |_| false,
             ecn: |ecn| ecn,
+            swallows_marked: false,
         }
     }
 
@@ -133,9 +136,8 @@ impl Pair {
             assert_eq!(transmit.bytes, out.len());
             sent.push((transmit.ecn, std::mem::take(&mut out)));
         }
-        if (self.lost)(side) {
-            sent.clear();
-        }
+        let (lost, swallows) = ((self.lost)(side), self.swallows_marked);
+        sent.retain(|(ecn, _)| !lost && !(swallows && ecn.is_some()));
         sent
     }
 
