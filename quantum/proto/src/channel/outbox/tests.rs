@@ -394,7 +394,7 @@ fn what_is_done_but_not_the_oldest_still_counts_a_little() {
 #[test]
 fn a_message_larger_than_the_buffer_is_not_starved_by_small_ones() {
     let mut outbox = outbox();
-    let mut offer = |outbox: &mut Outbox, len| {
+    let offer = |outbox: &mut Outbox, len| {
         outbox.send(ChannelId(0), Delivery::Unordered, ANY, false, bytes(len))
     };
     // There is always a small one in flight.
