@@ -294,12 +294,16 @@ impl Hub {
                         }
                         batch.push((event, local));
                     }
-                    DatagramEvent::New(handle, mut connection) => {
+                    DatagramEvent::New(handle, mut connection, event) => {
+                        core.hand_over(to, batch);
                         if let Some(qlog) = &self.qlog {
                             qlog.begin(&mut connection, now);
                         }
                         let role = Role::Server { offered: false };
                         self.add(&mut core, handle, *connection, role, self.max_udp_payload);
+                        // Its own task begins the handshake: the endpoint is not kept waiting for TLS.
+                        to = Some(handle);
+                        batch.push((event, local));
                     }
                     DatagramEvent::Reply(transmit, answer) => {
                         // If the kernel has no room it is lost, as datagrams may be.

@@ -78,8 +78,9 @@ pub(crate) enum ToConnection {
 pub enum DatagramEvent {
     /// It belongs to a connection: call [`Connection::on_event`].
     Known(ConnectionHandle, ConnectionEvent),
-    /// It began one. The datagram is already handled.
-    New(ConnectionHandle, Box<Connection>),
+    /// It began one: call [`Connection::on_event`], too. That is where the work of the handshake is done, which need not hold up the
+    /// endpoint.
+    New(ConnectionHandle, Box<Connection>, ConnectionEvent),
     /// It is answered without state: send these bytes.
     Reply(Transmit, Vec<u8>),
     /// It is nothing to us.
@@ -284,7 +285,7 @@ impl Endpoint {
             visit_token: self.tokens.visit(now, remote),
             seed: self.rng.next_u64(),
         };
-        let Ok(mut connection) = Connection::accept(now, server, accept) else {
+        let Ok(connection) = Connection::accept(now, server, accept) else {
             return self.refuse();
         };
         let handle = self.add(header.id);
@@ -293,8 +294,8 @@ impl Endpoint {
             entry.half_open = true;
         }
         self.stats.accepted += 1;
-        connection.on_event(now, ConnectionEvent(ToConnection::Datagram { remote, ecn, datagram }));
-        DatagramEvent::New(handle, Box::new(connection))
+        let event = ToConnection::Datagram { remote, ecn, datagram };
+        DatagramEvent::New(handle, Box::new(connection), ConnectionEvent(event))
     }
 
     fn add(&mut self, id: ConnectionId) -> ConnectionHandle {

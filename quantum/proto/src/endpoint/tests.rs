@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::handshake::tests::{ALPN, Identity, NAME};
+use crate::handshake::tests::{ALPN, Identity, NAME, configs};
 
 const HERE: &str = "192.0.2.1:443";
 
@@ -21,6 +21,35 @@ fn endpoint(connections: usize) -> (Endpoint, Vec<(ConnectionHandle, Box<Connect
 
 fn now() -> Time {
     Time::ZERO + Duration::from_secs(1)
+}
+
+#[test]
+fn the_handshake_is_the_work_of_the_connection_and_not_of_the_endpoint() {
+    let (client_tls, tls) = configs();
+    let server = ServerConfig {
+        tls,
+        transport: Default::default(),
+    };
+    let mut endpoint = Endpoint::new(EndpointConfig::new([1; 32], [2; 32]), Some(Arc::new(server)));
+    let config = ClientConfig {
+        token: None,
+        tls: client_tls,
+        transport: Default::default(),
+    };
+    let id = endpoint.first_id(now());
+    let mut client = Connection::connect(now(), &config, id, HERE.parse().unwrap(), NAME, 1).unwrap();
+    let mut flight = Vec::new();
+    client.poll_transmit(now(), 1, &mut flight).unwrap();
+    let event = endpoint.on_datagram(now(), HERE.parse().unwrap(), None, flight[..].into());
+    let DatagramEvent::New(handle, mut connection, event) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(endpoint.connections(), (1, 1), "it counts as half-open at once");
+    assert_eq!(connection.server_name(), None, "nothing of it was read");
+    let again = endpoint.on_datagram(now(), HERE.parse().unwrap(), None, flight[..].into());
+    assert!(matches!(again, DatagramEvent::Known(known, _) if known == handle));
+    assert!(connection.on_event(now(), event));
+    assert_eq!(connection.server_name().as_deref(), Some(NAME));
 }
 
 /// Which connection a datagram with this id goes to.

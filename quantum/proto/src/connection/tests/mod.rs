@@ -156,7 +156,10 @@ impl Pair {
                         Side::Server => self.server().on_event(now, event),
                     };
                 }
-                DatagramEvent::New(handle, connection) => self.server = Some((handle, connection)),
+                DatagramEvent::New(handle, mut connection, event) => {
+                    connection.on_event(self.now, event);
+                    self.server = Some((handle, connection));
+                }
                 DatagramEvent::Reply(..) | DatagramEvent::Ignored => {}
             }
         }
