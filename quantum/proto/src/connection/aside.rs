@@ -1,15 +1,22 @@
 //! Datagrams beside the stream of packets: challenges of the address before, probes of the packet size, the end.
 
 use crate::{
-    connection::{Connection, Transmit, closing::State, packet::Builder},
+    connection::{
+        Connection, Transmit,
+        closing::{CLOSE_REASON_MAX, State},
+        packet::Builder,
+    },
     error::TransportError,
     frame::Frame,
-    header::{Flags, HEADER_LEN},
+    header::{Flags, HEADER_LEN, TAG_LEN},
     pmtu::Pmtu,
     recovery::SentFrame,
     time::Time,
     types::{Level, Space},
 };
+
+/// A packet with CLOSE has no more bytes: type, code and length with at most 16, and the reason.
+const CLOSE_MAX: usize = HEADER_LEN + 17 + CLOSE_REASON_MAX + TAG_LEN;
 
 impl Connection {
     /// A challenge to the address before, or a probe of the packet size: datagrams of their own.
@@ -30,10 +37,13 @@ impl Connection {
                 let mut packet = self.begin_aside(usize::from(Pmtu::BASE), out);
                 packet.put(&Frame::PathChallenge(data), None);
                 self.send_packet(now, packet)?;
+                let bytes = out.len() - from;
+                // The address before was proved, so nothing is counted against it.
+                self.count_datagram(bytes);
                 return Ok(Some(Transmit {
                     remote,
-                    bytes: out.len() - from,
-                    segment: out.len() - from,
+                    bytes,
+                    segment: bytes,
                     ecn: self.marking.mark(),
                 }));
             }
@@ -77,11 +87,12 @@ impl Connection {
         };
         let from = out.len();
         for level in [Level::Initial, Level::Handshake, Level::Application] {
-            if !self.keys.can_seal(level) || self.paths.current().allowance() < 600 {
+            let left = self.paths.current().allowance().saturating_sub(out.len() - from);
+            if !self.keys.can_seal(level) || left < CLOSE_MAX {
                 continue;
             }
             let number = self.recovery.next_number(level.space());
-            let mut packet = Builder::new(out, level, number, None, usize::from(Pmtu::BASE));
+            let mut packet = Builder::new(out, level, number, None, CLOSE_MAX);
             packet.flags = packet.flags.with(Flags::FIN);
             packet.put(&frame, None);
             self.log_sent(now, &packet);
@@ -93,7 +104,8 @@ impl Connection {
             self.recovery.skip(level.space(), number.next());
         }
         let bytes = out.len() - from;
+        let transmit = self.transmit(bytes, bytes)?;
         self.on_datagram_sent(bytes);
-        self.transmit(bytes, bytes)
+        Some(transmit)
     }
 }

@@ -9,6 +9,9 @@ use crate::{
     time::Time,
 };
 
+/// Bytes of the reason in CLOSE. `quantum/SPEC.md` section 5.
+pub(super) const CLOSE_REASON_MAX: usize = 256;
+
 /// Where a connection stands.
 #[derive(Debug)]
 pub(super) enum State {
@@ -70,7 +73,7 @@ impl Connection {
             return;
         }
         let mut reason = reason.to_owned();
-        reason.truncate(reason.floor_char_boundary(256));
+        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_MAX));
         self.state = State::Closing(Closing {
             code,
             reason,

@@ -113,9 +113,14 @@ impl Connection {
         self.confirmed && self.paths.current().is_validated()
     }
 
-    pub(super) fn on_datagram_sent(&mut self, bytes: usize) {
+    pub(super) fn count_datagram(&mut self, bytes: usize) {
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += bytes as u64;
+    }
+
+    /// It goes to where the peer is now.
+    pub(super) fn on_datagram_sent(&mut self, bytes: usize) {
+        self.count_datagram(bytes);
         self.paths.current_mut().on_sent(bytes);
     }
 

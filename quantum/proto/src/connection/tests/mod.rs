@@ -13,6 +13,7 @@ use crate::{
     types::{Ecn, Level},
 };
 
+mod closing;
 mod marks;
 mod resuming;
 mod sending;
