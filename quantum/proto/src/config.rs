@@ -22,7 +22,7 @@ pub struct TransportConfig {
     pub max_datagram: u16,
     /// Bytes that may be queued for sending, those in flight included. Default 1 MiB.
     pub send_buffer: usize,
-    /// Datagrams queued for sending or for the application; the oldest is dropped. Default 64.
+    /// Unreliable datagrams queued for sending; the oldest is dropped. (Of those received, 256 wait for the application.) Default 64.
     pub datagram_queue: usize,
     /// Longest time that an acknowledgement is held back. Default 5 ms.
     pub max_ack_delay: Duration,

@@ -17,7 +17,7 @@ pub(super) const CLOSE_REASON_MAX: usize = 256;
 pub(super) enum State {
     /// From the first packet on. `finishing`: it closes in these words when everything was acknowledged.
     Open { finishing: Option<(CloseCode, String)> },
-    /// This end has closed: what still comes is answered with CLOSE.
+    /// This end has closed: what still comes is answered with CLOSE, and not looked into.
     Closing(Closing),
     /// The peer has closed: nothing is sent any more.
     Draining,
@@ -95,8 +95,6 @@ impl Connection {
         if self.state.is_open() {
             self.state = State::Draining;
             self.end(now, error);
-        } else if matches!(self.state, State::Closing(_)) {
-            self.state = State::Draining;
         }
     }
 

@@ -175,6 +175,9 @@ impl Connection {
         let mut frames = Taken::default();
         let origin = Origin { level, number, ack };
         self.take_frames(now, origin, payload.clone(), &mut frames, &mut repaired)?;
+        if !self.state.is_open() {
+            return Ok(());
+        }
         if flags.has(Flags::ACK) && !frames.acked {
             self.on_ack(now, level, ack, None)?;
         }
@@ -200,7 +203,7 @@ impl Connection {
     /// A packet that parity restored is handled as if it had arrived; nothing in it is a sign of life or of the path.
     fn take_repaired(&mut self, now: Time, number: PacketNumber, payload: Bytes) -> Result<(), TransportError> {
         let receipts = &mut self.receipts[Level::Application.space() as usize];
-        if receipts.is_duplicate(number) {
+        if receipts.is_duplicate(number) || !self.state.is_open() {
             return Ok(());
         }
         receipts.on_repaired(now, number);
@@ -211,6 +214,10 @@ impl Connection {
             ack: PacketNumber::ZERO,
         };
         for frame in Frames::new(origin.ack, payload) {
+            // CLOSE was the last word.
+            if !self.state.is_open() {
+                return Ok(());
+            }
             match frame {
                 // Its acknowledgement counts from a header that was not restored; a later one says the same.
                 Ok(Frame::Ack(_)) | Err(_) => {}
