@@ -23,6 +23,7 @@ mod protection;
 mod receive;
 mod settle;
 mod setup;
+mod skips;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -36,7 +37,7 @@ use rand::rngs::StdRng;
 pub(crate) use self::setup::Accept;
 use self::{
     closing::State, frequency::Frequency, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
-    protection::Protection, timers::Timers,
+    protection::Protection, skips::Skips, timers::Timers,
 };
 pub use self::{events::Event, packet::Transmit};
 use crate::{
@@ -91,6 +92,7 @@ pub struct Connection {
     receipts: [Receipts; 3],
     ack_frequency: Frequency,
     recovery: Recovery,
+    skips: Skips,
     /// Kept for its memory.
     outcome: Outcome,
     bbr: Bbr,

@@ -11,7 +11,7 @@ use crate::{
     config::{ClientConfig, ServerConfig, TransportConfig},
     connection::{
         Connection, closing::State, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
-        protection::Protection, timers::Timers,
+        protection::Protection, skips::Skips, timers::Timers,
     },
     crypto::{Keyring, initial_suite},
     error::{CloseCode, ConnectError, TransportError},
@@ -129,6 +129,7 @@ impl Connection {
             receipts,
             ack_frequency: Default::default(),
             recovery: Recovery::new(config.initial_rtt),
+            skips: Skips::new(&mut rng),
             outcome: Outcome::default(),
             bbr: Bbr::new(now, Pmtu::BASE, config.initial_rtt, rng.next_u64()),
             pacer: Pacer::new(now),

@@ -18,8 +18,6 @@ use crate::{
 const URGENT_EXCESS: u64 = 8;
 /// A shorter datagram may not have room for an acknowledgement and a little more.
 const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64;
-/// Random packet numbers are skipped about once in so many packets.
-const SKIP_EVERY: u32 = 512;
 
 /// What window and pacer allow now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,9 +338,8 @@ impl Connection {
 
     /// Now and then a number is left out, so that a peer which acknowledges what it never got is found out.
     pub(super) fn next_application_number(&mut self) -> PacketNumber {
-        use rand::Rng;
         let next = self.recovery.next_number(Space::Application);
-        if self.rng.random_ratio(1, SKIP_EVERY) {
+        if self.skips.takes(next, &mut self.rng) {
             self.recovery.skip(Space::Application, next.next());
         }
         self.recovery.next_number(Space::Application)

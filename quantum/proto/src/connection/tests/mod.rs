@@ -13,6 +13,7 @@ use crate::{
     types::{Ecn, Level},
 };
 
+mod acknowledging;
 mod closing;
 mod marks;
 mod resuming;
