@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    connection::{Connection, Transmit, closing::State, contents::MESSAGE_ROOM, packet::Builder},
+    connection::{Connection, Transmit, closing::State, contents::{Contents, MESSAGE_ROOM}, packet::Builder},
     error::TransportError,
     frame::{Frame, MAX_ACK_LEN},
     header::{Flags, HEADER_LEN, TAG_LEN},
@@ -262,24 +262,11 @@ impl Connection {
                 || self.ids.has_announcements()
                 || self.paths.current().has_pending_challenge()
                 || self.handshake.wants_to_send(Level::Application));
-        let urgency = self.outbox.most_urgent(early);
-        let permit = if urgency.is_some() || !self.outgoing.datagrams.is_empty() {
-            self.permit(now, limit)
-        } else {
-            self.note_app_limited();
-            Permit::Control
-        };
-        let messages = matches!((urgency, permit), (Some(urgency), Permit::Messages(allowed)) if urgency <= allowed);
-        let datagrams = !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk);
-        let parity = if early { None } else { self.protection.parity(now) };
-        let repeats = if early || parity.is_some() {
-            SmallVec::new()
-        } else {
-            self.protection.late_repeats(now)
-        };
-        if !(ack_due || probe || control || messages || datagrams || parity.is_some() || !repeats.is_empty()) {
+        let contents = self.wanted(now, limit, early);
+        if !(ack_due || probe || control) && contents.is_empty() {
             return Ok(false);
         }
+        let messages = contents.messages.is_some();
         // Perhaps what is missing was too large for the path.
         let limit = if probe {
             limit.min(usize::from(Pmtu::BASE))
@@ -294,24 +281,7 @@ impl Connection {
         if !early {
             self.put_control(&mut packet);
         }
-        match parity {
-            Some(parity) => self.put_parity(&mut packet, parity),
-            None => {
-                // One goes ahead of messages that are not urgent, or it would wait for as long as there are any.
-                if datagrams && urgency != Some(Priority::Interactive) {
-                    self.put_datagram(&mut packet);
-                }
-                if messages && let Permit::Messages(allowed) = permit {
-                    self.put_messages(now, &mut packet, allowed, urgency, early);
-                }
-                while datagrams && self.put_datagram(&mut packet) {}
-                if !packet.is_sealed() {
-                    repeats
-                        .into_iter()
-                        .for_each(|chunk| self.put_repeat(&mut packet, chunk));
-                }
-            }
-        }
+        self.put_contents(now, &mut packet, contents);
         if probe {
             self.put_probe(&mut packet, early);
         }
@@ -326,6 +296,35 @@ impl Connection {
         }
         self.send_packet(now, packet)?;
         Ok(true)
+    }
+
+    /// What there is to send beside control frames, and may be sent now.
+    fn wanted(&mut self, now: Time, limit: usize, early: bool) -> Contents {
+        let urgency = self.outbox.most_urgent(early);
+        let permit = if urgency.is_some() || !self.outgoing.datagrams.is_empty() {
+            self.permit(now, limit)
+        } else {
+            self.note_app_limited();
+            Permit::Control
+        };
+        let messages = match permit {
+            Permit::Messages(allowed) => urgency.filter(|urgency| *urgency <= allowed).and(Some(allowed)),
+            Permit::Control => None,
+        };
+        let parity = if early { None } else { self.protection.parity(now) };
+        let repeats = if early || parity.is_some() {
+            SmallVec::new()
+        } else {
+            self.protection.late_repeats(now)
+        };
+        Contents {
+            early,
+            urgency,
+            messages,
+            datagrams: !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk),
+            parity,
+            repeats,
+        }
     }
 
     /// Window and pacer would allow more than there is.
