@@ -61,7 +61,10 @@ async fn who_knows_the_id_of_a_connection_cannot_choose_the_address_that_it_answ
         attacker.send_to(&forged, address(2)).unwrap();
         until(|| server.stats().packets_rejected > before).await;
 
-        server.send(ChannelId(0), SendOptions::default(), message(1, 100)).await.unwrap();
+        server
+            .send(ChannelId(0), SendOptions::default(), message(1, 100))
+            .await
+            .unwrap();
         assert_eq!(number(&connection.recv().await.unwrap().data), 1);
         // A client takes nothing from addresses that it did not speak to.
         assert_eq!(connection.stats().packets_rejected, 0);

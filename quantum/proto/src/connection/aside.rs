@@ -23,11 +23,7 @@ impl Connection {
     ///
     /// # Errors
     /// It cannot be sealed; `out` then holds a part of it.
-    pub(super) fn transmit_aside(
-        &mut self,
-        now: Time,
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Transmit>, TransportError> {
+    pub(super) fn transmit_aside(&mut self, now: Time, out: &mut Vec<u8>) -> Result<Option<Transmit>, TransportError> {
         if !self.confirmed {
             return Ok(None);
         }

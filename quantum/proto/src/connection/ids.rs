@@ -125,7 +125,12 @@ impl Ids {
         if is_known(&self.current) || self.spare.iter().any(is_known) || self.announce.contains(&sequence) {
             return Ok(false);
         }
-        let too_many = || Err(TransportError::new(CloseCode::LIMIT, "more connection ids than may be given"));
+        let too_many = || {
+            Err(TransportError::new(
+                CloseCode::LIMIT,
+                "more connection ids than may be given",
+            ))
+        };
         if sequence < self.current.sequence {
             // A later one was taken meanwhile. It counts as given until the server hears that it will not be used; perhaps again.
             if self.announce.len() >= ANNOUNCE_MAX {

@@ -201,7 +201,12 @@ impl Connection {
     }
 
     /// A packet that parity restored is handled as if it had arrived; nothing in it is a sign of life or of the path.
-    fn take_repaired(&mut self, now: Time, number: PacketNumber, payload: Bytes) -> Result<(), TransportError> {
+    pub(super) fn take_repaired(
+        &mut self,
+        now: Time,
+        number: PacketNumber,
+        payload: Bytes,
+    ) -> Result<(), TransportError> {
         let receipts = &mut self.receipts[Level::Application.space() as usize];
         if receipts.is_duplicate(number) || !self.state.is_open() {
             return Ok(());
@@ -328,7 +333,7 @@ impl Connection {
         Ok(())
     }
 
-    fn on_ack(
+    pub(super) fn on_ack(
         &mut self,
         now: Time,
         level: Level,

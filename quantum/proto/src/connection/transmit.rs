@@ -3,7 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::{
-    connection::{Connection, Transmit, closing::State, contents::{Contents, MESSAGE_ROOM}, packet::Builder},
+    connection::{
+        Connection, Transmit,
+        closing::State,
+        contents::{Contents, MESSAGE_ROOM},
+        packet::Builder,
+    },
     error::TransportError,
     frame::{Frame, MAX_ACK_LEN},
     header::{Flags, HEADER_LEN, TAG_LEN},

@@ -94,7 +94,11 @@ fn a_connection_that_its_driver_gave_up_leaves_nothing() {
     assert_eq!(endpoint.connections(), (1, 0));
     assert_eq!(owner(&mut endpoint, connection.id()), None);
     // Its last words come too late, and a second time nothing is freed twice.
-    assert!(endpoint.on_connection_event(*gone, EndpointEvent(ToEndpoint::Drained)).is_none());
+    assert!(
+        endpoint
+            .on_connection_event(*gone, EndpointEvent(ToEndpoint::Drained))
+            .is_none()
+    );
     endpoint.forget(*gone);
     assert_eq!(endpoint.free, [*gone]);
     assert_eq!(owner(&mut endpoint, begun[1].1.id()), Some(begun[1].0));

@@ -242,7 +242,10 @@ fn unreliable_datagrams_do_not_starve_behind_messages() {
             assert_eq!(sent, Ok(()));
             pair.run_for(MS * 10);
         }
-        assert!(!pair.client().has_said_all(pair.world.now), "there are messages all the time");
+        assert!(
+            !pair.client().has_said_all(pair.world.now),
+            "there are messages all the time"
+        );
         pair.run_for(MS * 200);
         let (arrived, wanted) = (pair.server().datagrams.len(), if kind == Kind::BULK { 90 } else { 0 });
         assert!(arrived >= wanted, "{arrived} datagrams beside {kind:?}");

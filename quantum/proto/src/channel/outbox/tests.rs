@@ -394,9 +394,7 @@ fn what_is_done_but_not_the_oldest_still_counts_a_little() {
 #[test]
 fn a_message_larger_than_the_buffer_is_not_starved_by_small_ones() {
     let mut outbox = outbox();
-    let offer = |outbox: &mut Outbox, len| {
-        outbox.send(ChannelId(0), Delivery::Unordered, ANY, false, bytes(len))
-    };
+    let offer = |outbox: &mut Outbox, len| outbox.send(ChannelId(0), Delivery::Unordered, ANY, false, bytes(len));
     // There is always a small one in flight.
     offer(&mut outbox, 100).unwrap();
     let mut in_flight = next(&mut outbox, 1000).unwrap();

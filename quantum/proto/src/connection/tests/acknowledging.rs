@@ -24,7 +24,9 @@ fn a_peer_that_acknowledges_what_it_never_got_is_found_out() {
                 ..Ack::default()
             };
             let now = pair.now;
-            let result = pair.server().on_ack(now, Level::Application, PacketNumber(expected), Some(&ack));
+            let result = pair
+                .server()
+                .on_ack(now, Level::Application, PacketNumber(expected), Some(&ack));
             found = result.err();
         }
         pair.now += DELAY;

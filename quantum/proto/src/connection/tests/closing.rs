@@ -27,7 +27,9 @@ fn close_stays_within_what_an_unproven_address_may_be_sent() {
         assert_eq!(server.paths.current().allowance(), left);
         server.close(now, CloseCode::INTERNAL, &"x".repeat(300));
         out.clear();
-        let sent = server.poll_transmit(now, 1, &mut out).map_or(0, |transmit| transmit.bytes);
+        let sent = server
+            .poll_transmit(now, 1, &mut out)
+            .map_or(0, |transmit| transmit.bytes);
         assert_eq!(sent, out.len());
         assert!(sent <= left, "{sent} bytes, {left} were allowed");
         assert!(sent > 0 || left < 400, "CLOSE fits into {left} bytes");
@@ -66,6 +68,9 @@ fn nothing_behind_close_counts_whether_it_came_or_was_repaired() {
             .filter(|event| matches!(event, Event::Closed(_)))
             .collect();
         assert_eq!(over.len(), 1, "{over:?}");
-        assert!(matches!(&over[0], Event::Closed(ConnectionError::ClosedByPeer(_))), "{over:?}");
+        assert!(
+            matches!(&over[0], Event::Closed(ConnectionError::ClosedByPeer(_))),
+            "{over:?}"
+        );
     }
 }
