@@ -39,28 +39,3 @@ fn a_peer_that_acknowledges_what_it_never_got_is_found_out() {
     }
     assert_eq!(found.expect("it is found out").code, CloseCode::PROTOCOL);
 }
-
-#[test]
-fn a_long_flow_without_losses_is_acknowledged_as_rarely_as_it_may_be() {
-    let mut pair = Pair::connected(TransportConfig::default());
-    let before = (pair.client().stats().packets_sent, pair.server().stats().packets_sent);
-    for _ in 0..3000 {
-        while pair.server().outbox.is_idle() || pair.server().recovery.bytes_in_flight() < 400_000 {
-            let sent = pair.server().send(
-                ChannelId(0),
-                Delivery::Unordered,
-                Priority::Bulk,
-                vec![7; 100_000].into(),
-            );
-            if sent.is_err() {
-                break;
-            }
-        }
-        pair.run(1);
-        while pair.client().recv().is_some() {}
-    }
-    let data = pair.server().stats().packets_sent - before.1;
-    let acks = pair.client().stats().packets_sent - before.0;
-    assert!(data > 50_000, "{data} packets");
-    assert!(acks * 7 < data, "{acks} packets acknowledge {data}");
-}
