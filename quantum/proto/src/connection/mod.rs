@@ -24,6 +24,7 @@ mod receive;
 mod settle;
 mod setup;
 mod skips;
+mod stateless;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -1,12 +1,11 @@
 //! From datagrams to what they bring about.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     connection::{Connection, Event, closing::State, frequency},
-    crypto::open_stateless,
     endpoint::{EndpointEvent, ToEndpoint},
     error::{CloseCode, ConnectionError, TransportError},
     frame::{Ack, Frame, Frames},
@@ -17,8 +16,6 @@ use crate::{
     types::{ConnectionId, Ecn, Level, Side, Space},
 };
 
-/// How long a client waits for a better answer than that its version is not spoken.
-const VERSION_PATIENCE: Duration = Duration::from_secs(1);
 const MISPLACED: &str = "a frame that is not allowed at its level";
 /// Unreliable datagrams that wait for the application.
 pub(super) const DATAGRAMS_MAX: usize = 256;
@@ -360,31 +357,6 @@ impl Connection {
         self.outcome = outcome;
         result
     }
-
-    /// Retry, version or stateless reset.
-    fn on_stateless(&mut self, now: Time, header: &Header, mut packet: BytesMut) {
-        self.log_stateless(now, header);
-        let payload = packet.split_off(HEADER_LEN);
-        let (syn, psh) = (header.flags.has(Flags::SYN), header.flags.has(Flags::PSH));
-        let believable = self.side == Side::Client && !self.heard;
-        match (syn, psh) {
-            (false, _) if payload.len() > 16 && self.ids.is_reset(&payload[payload.len() - 16..]) => {
-                self.drain(now, ConnectionError::Reset);
-            }
-            (true, false) if believable && !payload.is_empty() && !payload.contains(&VERSION) => {
-                // Anybody can send this, so a better answer is waited for.
-                self.version_refused = true;
-                self.timers.handshake = self.timers.handshake.min(Some(now + VERSION_PATIENCE));
-            }
-            (true, true) if believable && header.version == VERSION && !self.retried => {
-                match retry_token(header, &packet, payload) {
-                    Some(token) => self.on_retry(Bytes::copy_from_slice(&token)),
-                    None => self.stats.packets_rejected += 1,
-                }
-            }
-            _ => self.stats.packets_rejected += 1,
-        }
-    }
 }
 
 /// The packet that a frame stood in.
@@ -421,14 +393,5 @@ fn allowed(level: Level, side: Side, frame: &Frame) -> bool {
             Frame::HandshakeDone | Frame::NewConnectionId { .. } | Frame::Token(_) => side == Side::Client,
             _ => true,
         },
-    }
-}
-
-fn retry_token(header: &Header, head: &[u8], mut payload: BytesMut) -> Option<Bytes> {
-    let len = open_stateless(header.id, head, &mut payload)?;
-    payload.truncate(len);
-    match Frames::new(PacketNumber::ZERO, payload.freeze()).next()?.ok()? {
-        Frame::Token(token) => Some(token),
-        _ => None,
     }
 }
