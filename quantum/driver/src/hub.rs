@@ -29,6 +29,9 @@ use crate::{
     task::{self, Role},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// A socket that does not work is asked again after this long.
 const SOCKET_PAUSE: Duration = Duration::from_millis(20);
 
@@ -194,6 +197,8 @@ impl Hub {
         if core.find(handle).is_some_and(|known| Arc::ptr_eq(known, shared)) {
             core.connections[handle.0] = None;
             core.count -= 1;
+            // A task that panicked has not said that its connection drained.
+            core.endpoint.forget(handle);
         } else {
             core.leaving.retain(|other| !Arc::ptr_eq(other, shared));
         }
@@ -289,12 +294,16 @@ impl Hub {
                         }
                         batch.push((event, local));
                     }
-                    DatagramEvent::New(handle, mut connection) => {
+                    DatagramEvent::New(handle, mut connection, event) => {
+                        core.hand_over(to, batch);
                         if let Some(qlog) = &self.qlog {
                             qlog.begin(&mut connection, now);
                         }
                         let role = Role::Server { offered: false };
                         self.add(&mut core, handle, *connection, role, self.max_udp_payload);
+                        // Its own task begins the handshake: the endpoint is not kept waiting for TLS.
+                        to = Some(handle);
+                        batch.push((event, local));
                     }
                     DatagramEvent::Reply(transmit, answer) => {
                         // If the kernel has no room it is lost, as datagrams may be.

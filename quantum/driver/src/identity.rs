@@ -28,6 +28,14 @@ pub enum IdentityError {
         /// What is wrong with it.
         source: rustls::pki_types::pem::Error,
     },
+    /// The private key in a file cannot be used to make a certificate.
+    #[error("{file}: {source}")]
+    Key {
+        /// Which one.
+        file: String,
+        /// What is wrong with it.
+        source: rcgen::Error,
+    },
     /// There is no certificate in it.
     #[error("{0} holds no certificate")]
     Empty(String),
@@ -72,17 +80,17 @@ impl Identity {
         })
     }
 
-    /// The identity kept in a folder as `certificate.pem` and `key.pem`; made there, self-signed for these names, when there is none.
+    /// The identity kept in a folder as `certificate.pem` and `key.pem`; made there, self-signed for these names, when there is none. A key
+    /// that is there without a certificate gets one: it is never replaced.
     ///
     /// # Errors
-    /// What is there cannot be read, or nothing can be written.
+    /// What is there cannot be read or used, or nothing can be written.
     pub fn kept_in<N: Into<String>>(folder: &Path, names: impl IntoIterator<Item = N>) -> Result<Self, IdentityError> {
         let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
         if !certificate.exists() {
             let names: Vec<String> = names.into_iter().map(Into::into).collect();
-            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+            let pair = kept_key(&key)?;
             let signed = rcgen::CertificateParams::new(names)?.self_signed(&pair)?;
-            write_whole(&key, pair.serialize_pem().as_bytes())?;
             // Last, since its presence says that both are there.
             write_whole(&certificate, signed.pem().as_bytes())?;
         }
@@ -134,6 +142,22 @@ pub fn certificates_from_pem_file(path: &Path) -> Result<Vec<CertificateDer<'sta
         Ok(certificates) if certificates.is_empty() => Err(IdentityError::Empty(path.display().to_string())),
         Ok(certificates) => Ok(certificates),
         Err(source) => Err(pem_error(path, source)),
+    }
+}
+
+/// The key in this file, which is made when there is none.
+fn kept_key(path: &Path) -> Result<rcgen::KeyPair, IdentityError> {
+    match fs::read_to_string(path) {
+        Ok(pem) => rcgen::KeyPair::from_pem(&pem).map_err(|source| IdentityError::Key {
+            file: path.display().to_string(),
+            source,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+            write_whole(path, pair.serialize_pem().as_bytes())?;
+            Ok(pair)
+        }
+        Err(source) => Err(io_error(path, source)),
     }
 }
 

@@ -145,9 +145,10 @@ impl Task {
         let mut core = self.shared.core();
         let now = self.hub.clock.now();
         for (event, local) in self.inbox.drain(..) {
-            core.on_event(now, event);
             // A client's own address may change: the system knows it better.
-            self.local = local.filter(|_| matches!(self.role, Role::Server { .. }));
+            if core.on_event(now, event) && matches!(self.role, Role::Server { .. }) {
+                self.local = local;
+            }
         }
         if core.timeout().is_some_and(|at| at <= now) {
             core.on_timeout(now);

@@ -9,7 +9,7 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// An idle connection sends a PING this often, so that NAT bindings stay. `None`: never. Default 10 s.
     pub keep_alive: Option<Duration>,
-    /// Bytes of a message that the peer may send. Default 16 MiB.
+    /// Bytes of a message that the peer may send. Any value will do; both windows below are at least 4/3 of it. Default 16 MiB.
     pub max_message: u32,
     /// Bytes that the peer may have under way or unread on the connection; bounds the memory of the receiving side. Raised to
     /// what the largest message needs. Default 24 MiB.
@@ -22,11 +22,11 @@ pub struct TransportConfig {
     pub max_datagram: u16,
     /// Bytes that may be queued for sending, those in flight included. Default 1 MiB.
     pub send_buffer: usize,
-    /// Datagrams queued for sending or for the application; the oldest is dropped. Default 64.
+    /// Unreliable datagrams queued for sending; the oldest is dropped. (Of those received, 256 wait for the application.) Default 64.
     pub datagram_queue: usize,
     /// Longest time that an acknowledgement is held back. Default 5 ms.
     pub max_ack_delay: Duration,
-    /// Largest UDP payload to try. Default 1452.
+    /// Largest UDP payload to send and to take, from 1,200 to 65,507 bytes; a value beyond counts as the nearest of these. Default 1452.
     pub max_udp_payload: u16,
     /// Whether small messages may be protected by parity or repetition on lossy paths. Default `true`.
     pub protection: bool,

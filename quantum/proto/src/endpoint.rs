@@ -9,6 +9,8 @@
 
 mod answers;
 mod footprint;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -76,8 +78,9 @@ pub(crate) enum ToConnection {
 pub enum DatagramEvent {
     /// It belongs to a connection: call [`Connection::on_event`].
     Known(ConnectionHandle, ConnectionEvent),
-    /// It began one. The datagram is already handled.
-    New(ConnectionHandle, Box<Connection>),
+    /// It began one: call [`Connection::on_event`], too. That is where the work of the handshake is done, which need not hold up the
+    /// endpoint.
+    New(ConnectionHandle, Box<Connection>, ConnectionEvent),
     /// It is answered without state: send these bytes.
     Reply(Transmit, Vec<u8>),
     /// It is nothing to us.
@@ -208,19 +211,31 @@ impl Endpoint {
                 None
             }
             ToEndpoint::Retired(id) => {
-                entry.ids.retain(|known| *known != id);
-                self.ids.remove(&id);
+                // Not one that the peer gave though it is another connection's: that goes on leading there.
+                if let Some(at) = entry.ids.iter().position(|known| *known == id) {
+                    entry.ids.swap_remove(at);
+                    self.ids.remove(&id);
+                }
                 None
             }
             ToEndpoint::Drained => {
-                self.half_open -= usize::from(entry.half_open);
-                for id in self.connections.remove(&handle).into_iter().flat_map(|entry| entry.ids) {
-                    self.ids.remove(&id);
-                }
-                self.free.push(handle);
+                self.forget(handle);
                 None
             }
         }
+    }
+
+    /// The connection is gone, whether it said so or its driver gave it up. Nothing happens when it was forgotten before, and the handle
+    /// was not given again.
+    pub fn forget(&mut self, handle: ConnectionHandle) {
+        let Some(entry) = self.connections.remove(&handle) else {
+            return;
+        };
+        self.half_open -= usize::from(entry.half_open);
+        for id in entry.ids {
+            self.ids.remove(&id);
+        }
+        self.free.push(handle);
     }
 
     /// Refuses new connections from now on.
@@ -270,7 +285,7 @@ impl Endpoint {
             visit_token: self.tokens.visit(now, remote),
             seed: self.rng.next_u64(),
         };
-        let Ok(mut connection) = Connection::accept(now, server, accept) else {
+        let Ok(connection) = Connection::accept(now, server, accept) else {
             return self.refuse();
         };
         let handle = self.add(header.id);
@@ -279,8 +294,8 @@ impl Endpoint {
             entry.half_open = true;
         }
         self.stats.accepted += 1;
-        connection.on_event(now, ConnectionEvent(ToConnection::Datagram { remote, ecn, datagram }));
-        DatagramEvent::New(handle, Box::new(connection))
+        let event = ToConnection::Datagram { remote, ecn, datagram };
+        DatagramEvent::New(handle, Box::new(connection), ConnectionEvent(event))
     }
 
     fn add(&mut self, id: ConnectionId) -> ConnectionHandle {
@@ -316,6 +331,11 @@ impl Endpoint {
             entry.ids.push(id);
         }
         (id, self.tokens.reset(id))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reset_token(&self, id: ConnectionId) -> [u8; 16] {
+        self.tokens.reset(id)
     }
 
     fn ignore(&mut self) -> DatagramEvent {

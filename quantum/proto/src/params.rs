@@ -13,6 +13,7 @@ use crate::{
     channel::window,
     config::TransportConfig,
     error::{CloseCode, TransportError},
+    pmtu::Pmtu,
     types::{ConnectionId, Side},
     varint,
 };
@@ -65,7 +66,7 @@ impl Params {
         Self {
             connection_id: id,
             idle_timeout: config.idle_timeout,
-            max_udp_payload: config.max_udp_payload.max(MIN_UDP_PAYLOAD),
+            max_udp_payload: config.max_udp_payload.clamp(MIN_UDP_PAYLOAD, Pmtu::MOST),
             max_ack_delay: config.max_ack_delay.min(LONGEST_ACK_DELAY),
             initial_max_data: window(config.receive_window, config.max_message),
             initial_max_channel_data: window(config.channel_window, config.max_message),
@@ -316,6 +317,11 @@ mod tests {
         let params = Params::ours(&config, ID, None).encode();
         let read = Params::decode(Side::Client, &params).unwrap();
         assert_eq!(read.max_udp_payload, MIN_UDP_PAYLOAD);
+        let config = TransportConfig {
+            max_udp_payload: u16::MAX,
+            ..TransportConfig::default()
+        };
+        assert_eq!(Params::ours(&config, ID, None).max_udp_payload, Pmtu::MOST);
         assert_eq!(read.max_ack_delay, LONGEST_ACK_DELAY);
         assert_eq!(read.idle_timeout, Duration::from_millis(1), "not none");
     }

@@ -51,10 +51,12 @@ struct Suspicion {
 
 impl Pmtu {
     pub(crate) const BASE: u16 = 1200;
+    /// What fits a UDP datagram over IPv4.
+    pub(crate) const MOST: u16 = 65_507;
 
     /// `max` is the smaller of both sides' limits.
     pub(crate) fn new(max: u16) -> Self {
-        let max = max.max(Self::BASE);
+        let max = max.clamp(Self::BASE, Self::MOST);
         let due = (max > Self::BASE).then_some(Time::ZERO);
         Self {
             max,
@@ -207,6 +209,15 @@ mod tests {
         assert_eq!(pmtu.current(), Pmtu::BASE);
         assert_eq!(search(&mut pmtu, &mut now, 9000, &[]), [1452]);
         assert_eq!((pmtu.current(), pmtu.next_probe()), (1452, None));
+    }
+
+    #[test]
+    fn what_no_datagram_can_hold_is_not_tried() {
+        for max in [u16::MAX, Pmtu::MOST] {
+            assert_eq!(Pmtu::new(max).probe(Time::ZERO), Some(Pmtu::MOST));
+        }
+        assert_eq!(Pmtu::new(0).current(), Pmtu::BASE);
+        assert_eq!(Pmtu::new(0).probe(Time::ZERO), None);
     }
 
     #[test]

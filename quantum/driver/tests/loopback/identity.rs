@@ -88,3 +88,30 @@ async fn what_cannot_be_used_is_said() {
     let error = Endpoint::client(taken.local_addr().unwrap()).unwrap_err();
     assert!(matches!(error, BindError::Io(_)), "{error}");
 }
+
+#[tokio::test]
+async fn a_kept_identity_is_made_once_and_its_key_never_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let made = Identity::kept_in(folder.path(), [NAME]).unwrap();
+    let secret = read(&key);
+    assert_eq!(
+        Identity::kept_in(folder.path(), ["another"]).unwrap().fingerprint(),
+        made.fingerprint()
+    );
+
+    // As after a crash between the two, or a hand that renews the certificate.
+    std::fs::remove_file(&certificate).unwrap();
+    let renewed = Identity::kept_in(folder.path(), [NAME]).unwrap();
+    assert_eq!(read(&key), secret);
+    assert_ne!(renewed.fingerprint(), made.fingerprint());
+    // The certificate is that key's: TLS would refuse another's.
+    Endpoint::server(&ServerOptions::new(renewed, [PROTOCOL]), loopback()).unwrap();
+
+    std::fs::remove_file(&certificate).unwrap();
+    std::fs::write(&key, "no key").unwrap();
+    let error = Identity::kept_in(folder.path(), [NAME]).unwrap_err();
+    assert!(matches!(error, IdentityError::Key { .. }), "{error}");
+    assert_eq!(read(&key), "no key");
+}

@@ -1,5 +1,7 @@
 //! Addresses that change, and servers that come back.
 
+use std::net::SocketAddr;
+
 use quantum::{ChannelId, ConnectionError, Endpoint, SendOptions};
 
 use crate::pair::{NAME, Pair, client_options, echo, loopback, message, number, server_options, until, within};
@@ -32,6 +34,40 @@ async fn a_client_that_moves_in_mid_transfer_loses_nothing() {
         sending.await.unwrap();
         assert_eq!(server.remote(), pair.client.local_addr().unwrap());
         assert_ne!(server.remote(), before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_knows_the_id_of_a_connection_cannot_choose_the_address_that_it_answers_from() {
+    within(async {
+        // Such a server answers from whichever of its addresses the client spoke to.
+        let options = server_options();
+        let endpoint = Endpoint::server(&options, "0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = endpoint.local_addr().unwrap().port();
+        let client = Endpoint::client(loopback()).unwrap();
+        let options = client_options(&options);
+        let address = |last| SocketAddr::from(([127, 0, 0, last], port));
+        let (connection, server) = tokio::join!(client.connect(&options, address(1), NAME), endpoint.accept());
+        let (connection, server) = (connection.unwrap(), server.unwrap());
+        server.established().await.unwrap();
+
+        let mut forged = b"QUNT\x01\x00".to_vec();
+        forged.extend_from_slice(server.id().0.as_bytes());
+        forged.extend_from_slice(&[0, 0, 0, 200, 0, 0, 0, 0, 0, 40]);
+        forged.extend_from_slice(&[7; 40]);
+        let attacker = std::net::UdpSocket::bind(loopback()).unwrap();
+        let before = server.stats().packets_rejected;
+        attacker.send_to(&forged, address(2)).unwrap();
+        until(|| server.stats().packets_rejected > before).await;
+
+        server
+            .send(ChannelId(0), SendOptions::default(), message(1, 100))
+            .await
+            .unwrap();
+        assert_eq!(number(&connection.recv().await.unwrap().data), 1);
+        // A client takes nothing from addresses that it did not speak to.
+        assert_eq!(connection.stats().packets_rejected, 0);
     })
     .await;
 }

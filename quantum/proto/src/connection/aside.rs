@@ -1,54 +1,70 @@
 //! Datagrams beside the stream of packets: challenges of the address before, probes of the packet size, the end.
 
 use crate::{
-    connection::{Connection, Transmit, closing::State, packet::Builder},
+    connection::{
+        Connection, Transmit,
+        closing::{CLOSE_REASON_MAX, State},
+        packet::Builder,
+    },
+    error::TransportError,
     frame::Frame,
-    header::{Flags, HEADER_LEN},
+    header::{Flags, HEADER_LEN, TAG_LEN},
     pmtu::Pmtu,
     recovery::SentFrame,
     time::Time,
     types::{Level, Space},
 };
 
+/// A packet with CLOSE has no more bytes: type, code and length with at most 16, and the reason.
+const CLOSE_MAX: usize = HEADER_LEN + 17 + CLOSE_REASON_MAX + TAG_LEN;
+
 impl Connection {
     /// A challenge to the address before, or a probe of the packet size: datagrams of their own.
-    pub(super) fn transmit_aside(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Transmit> {
+    ///
+    /// # Errors
+    /// It cannot be sealed; `out` then holds a part of it.
+    pub(super) fn transmit_aside(&mut self, now: Time, out: &mut Vec<u8>) -> Result<Option<Transmit>, TransportError> {
         if !self.confirmed {
-            return None;
+            return Ok(None);
         }
         let from = out.len();
         let (remote, limit, probe) = match self.paths.take_previous_challenge() {
             Some((remote, data)) => {
                 let mut packet = self.begin_aside(usize::from(Pmtu::BASE), out);
                 packet.put(&Frame::PathChallenge(data), None);
-                self.send_packet(now, packet).ok()?;
-                return Some(Transmit {
+                self.send_packet(now, packet)?;
+                let bytes = out.len() - from;
+                // The address before was proved, so nothing is counted against it.
+                self.count_datagram(bytes);
+                return Ok(Some(Transmit {
                     remote,
-                    bytes: out.len() - from,
-                    segment: out.len() - from,
-                    ecn: None,
-                });
+                    bytes,
+                    segment: bytes,
+                    ecn: self.marking.mark(),
+                }));
             }
             None => {
                 if !self.may_probe_pmtu() {
-                    return None;
+                    return Ok(None);
                 }
-                let size = self.pmtu.probe(now)?;
+                let Some(size) = self.pmtu.probe(now) else {
+                    return Ok(None);
+                };
                 (self.remote(), usize::from(size), SentFrame::MtuProbe(size))
             }
         };
         let mut packet = self.begin_aside(limit, out);
         packet.put(&Frame::Ping, Some(probe));
         packet.pad_to(from, limit);
-        self.send_packet(now, packet).ok()?;
+        self.send_packet(now, packet)?;
         let bytes = out.len() - from;
         self.on_datagram_sent(bytes);
-        Some(Transmit {
+        Ok(Some(Transmit {
             remote,
             bytes,
             segment: bytes,
-            ecn: None,
-        })
+            ecn: self.marking.mark(),
+        }))
     }
 
     pub(super) fn begin_aside<'a>(&mut self, limit: usize, out: &'a mut Vec<u8>) -> Builder<'a> {
@@ -67,11 +83,12 @@ impl Connection {
         };
         let from = out.len();
         for level in [Level::Initial, Level::Handshake, Level::Application] {
-            if !self.keys.can_seal(level) || self.paths.current().allowance() < 600 {
+            let left = self.paths.current().allowance().saturating_sub(out.len() - from);
+            if !self.keys.can_seal(level) || left < CLOSE_MAX {
                 continue;
             }
             let number = self.recovery.next_number(level.space());
-            let mut packet = Builder::new(out, level, number, None, usize::from(Pmtu::BASE));
+            let mut packet = Builder::new(out, level, number, None, CLOSE_MAX);
             packet.flags = packet.flags.with(Flags::FIN);
             packet.put(&frame, None);
             self.log_sent(now, &packet);
@@ -83,7 +100,8 @@ impl Connection {
             self.recovery.skip(level.space(), number.next());
         }
         let bytes = out.len() - from;
+        let transmit = self.transmit(bytes, bytes)?;
         self.on_datagram_sent(bytes);
-        self.transmit(bytes, bytes)
+        Some(transmit)
     }
 }

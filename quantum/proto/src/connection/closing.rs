@@ -9,12 +9,15 @@ use crate::{
     time::Time,
 };
 
+/// Bytes of the reason in CLOSE. `quantum/SPEC.md` section 5.
+pub(super) const CLOSE_REASON_MAX: usize = 256;
+
 /// Where a connection stands.
 #[derive(Debug)]
 pub(super) enum State {
     /// From the first packet on. `finishing`: it closes in these words when everything was acknowledged.
     Open { finishing: Option<(CloseCode, String)> },
-    /// This end has closed: what still comes is answered with CLOSE.
+    /// This end has closed: what still comes is answered with CLOSE, and not looked into.
     Closing(Closing),
     /// The peer has closed: nothing is sent any more.
     Draining,
@@ -70,7 +73,7 @@ impl Connection {
             return;
         }
         let mut reason = reason.to_owned();
-        reason.truncate(reason.floor_char_boundary(256));
+        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_MAX));
         self.state = State::Closing(Closing {
             code,
             reason,
@@ -92,8 +95,6 @@ impl Connection {
         if self.state.is_open() {
             self.state = State::Draining;
             self.end(now, error);
-        } else if matches!(self.state, State::Closing(_)) {
-            self.state = State::Draining;
         }
     }
 

@@ -1,5 +1,6 @@
 //! What goes into a packet of the application space: control frames, messages and their protection, probes.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::{
@@ -18,6 +19,25 @@ use crate::{
 
 /// Less room than this is not worth a MESSAGE frame.
 pub(super) const MESSAGE_ROOM: usize = MAX_MESSAGE_HEADER + 8;
+
+/// What a packet of the application space is to hold beside control frames.
+pub(super) struct Contents {
+    pub(super) early: bool,
+    /// Of the most urgent message that waits.
+    pub(super) urgency: Option<Priority>,
+    /// Messages of this priority, or more urgent ones.
+    pub(super) messages: Option<Priority>,
+    pub(super) datagrams: bool,
+    pub(super) parity: Option<Parity>,
+    /// Chunks that were sent before.
+    pub(super) repeats: SmallVec<[Chunk; 2]>,
+}
+
+impl Contents {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_none() && !self.datagrams && self.parity.is_none() && self.repeats.is_empty()
+    }
+}
 
 impl Connection {
     pub(super) fn put_control(&mut self, packet: &mut Builder<'_>) {
@@ -83,15 +103,44 @@ impl Connection {
         }
     }
 
-    pub(super) fn put_parity(&mut self, packet: &mut Builder<'_>, parity: Parity) {
-        let bytes = parity.symbol.len() + PARITY_OVERHEAD;
-        if packet.put_if_room(bytes, &Frame::Parity(parity), None) {
-            packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
-            self.stats.parity_sent += 1;
+    /// What `wanted` names, as far as there is room.
+    pub(super) fn put_contents(&mut self, now: Time, packet: &mut Builder<'_>, wanted: Contents) {
+        let Contents {
+            early,
+            urgency,
+            messages,
+            datagrams,
+            parity,
+            repeats,
+        } = wanted;
+        // A parity travels without messages. It does not fit when the path takes less than when its block was made: then it is given up.
+        if parity.is_some_and(|parity| self.put_parity(packet, parity)) {
+            return;
+        }
+        // One goes ahead of messages that are not urgent, or it would wait for as long as there are any.
+        if datagrams && urgency != Some(Priority::Interactive) {
+            self.put_datagram(packet);
+        }
+        if let Some(allowed) = messages {
+            self.put_messages(now, packet, allowed, urgency, early);
+        }
+        while datagrams && self.put_datagram(packet) {}
+        if !packet.is_sealed() {
+            repeats.into_iter().for_each(|chunk| self.put_repeat(packet, chunk));
         }
     }
 
-    pub(super) fn put_messages(
+    fn put_parity(&mut self, packet: &mut Builder<'_>, parity: Parity) -> bool {
+        let bytes = parity.symbol.len() + PARITY_OVERHEAD;
+        let fits = packet.put_if_room(bytes, &Frame::Parity(parity), None);
+        if fits {
+            packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
+            self.stats.parity_sent += 1;
+        }
+        fits
+    }
+
+    fn put_messages(
         &mut self,
         now: Time,
         packet: &mut Builder<'_>,
@@ -151,13 +200,15 @@ impl Connection {
         }
     }
 
-    pub(super) fn put_datagrams(&mut self, packet: &mut Builder<'_>) {
-        while let Some(data) = self.outgoing.datagrams.front()
-            && data.len() + DATAGRAM_OVERHEAD <= packet.room()
-            && let Some(data) = self.outgoing.datagrams.pop_front()
-        {
-            packet.put(&Frame::Datagram(data), None);
-        }
+    /// The oldest unreliable datagram, if there is one and it fits.
+    fn put_datagram(&mut self, packet: &mut Builder<'_>) -> bool {
+        let room = packet.room();
+        let fits = |data: &mut Bytes| data.len() + DATAGRAM_OVERHEAD <= room;
+        let Some(data) = self.outgoing.datagrams.pop_front_if(fits) else {
+            return false;
+        };
+        packet.put(&Frame::Datagram(data), None);
+        true
     }
 
     /// A probe carries what is waited for most: data that is not acknowledged; failing that, a PING.

@@ -15,6 +15,9 @@ pub(super) const SPARE: usize = 4;
 /// Retired ids that are still recognised.
 const RETIRING_MAX: usize = 8;
 
+/// Sequences that the peer has to hear of.
+const ANNOUNCE_MAX: usize = 2 * SPARE + RETIRING_MAX;
+
 /// An id and what comes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
@@ -118,14 +121,26 @@ impl Ids {
                 "a client gives no connection ids",
             ));
         }
-        if sequence <= self.current.sequence || self.spare.iter().any(|known| known.sequence == sequence) {
+        let is_known = |known: &Known| known.sequence == sequence;
+        if is_known(&self.current) || self.spare.iter().any(is_known) || self.announce.contains(&sequence) {
+            return Ok(false);
+        }
+        let too_many = || {
+            Err(TransportError::new(
+                CloseCode::LIMIT,
+                "more connection ids than may be given",
+            ))
+        };
+        if sequence < self.current.sequence {
+            // A later one was taken meanwhile. It counts as given until the server hears that it will not be used; perhaps again.
+            if self.announce.len() >= ANNOUNCE_MAX {
+                return too_many();
+            }
+            self.announce.push_back(sequence);
             return Ok(false);
         }
         if self.spare.len() >= SPARE {
-            return Err(TransportError::new(
-                CloseCode::LIMIT,
-                "more connection ids than may be given",
-            ));
+            return too_many();
         }
         self.spare.push_back(Known {
             sequence,
@@ -178,7 +193,7 @@ impl Ids {
     pub(super) fn kept(&self) -> [(usize, usize); 3] {
         [
             (self.spare.len(), SPARE + 1),
-            (self.announce.len(), 2 * SPARE + RETIRING_MAX),
+            (self.announce.len(), ANNOUNCE_MAX),
             (self.retiring.len(), RETIRING_MAX + SPARE),
         ]
     }
@@ -223,4 +238,89 @@ impl Ids {
 
 fn equal(ours: &[u8; 16], theirs: &[u8]) -> bool {
     theirs.len() == ours.len() && ours.iter().zip(theirs).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LINGER: Duration = Duration::from_millis(100);
+
+    fn id(n: u64) -> ConnectionId {
+        ConnectionId(Uuid::from_u128(n.into()))
+    }
+
+    /// A server that has given four ids, and a client that knows none of them.
+    fn ends() -> (Ids, Ids) {
+        let (client, mut server) = (Ids::new(Side::Client, id(0)), Ids::new(Side::Server, id(0)));
+        give(&mut server);
+        (client, server)
+    }
+
+    /// The server gives what it should; returns how many.
+    fn give(server: &mut Ids) -> usize {
+        let count = server.ask();
+        let next = server.next_sequence;
+        server.issue((next..next + count as u64).map(|n| (id(n), [n as u8; 16])).collect());
+        count
+    }
+
+    #[test]
+    fn an_id_that_comes_after_a_later_one_was_taken_is_given_back() {
+        let (mut client, mut server) = ends();
+        for sequence in [2, 3] {
+            assert_eq!(client.learn(sequence, id(sequence), [0; 16]), Ok(true));
+        }
+        client.take_fresh(Time::ZERO, LINGER);
+        server.follow(id(2));
+        // Twice, for its packet may be lost and repeated.
+        for _ in 0..2 {
+            assert_eq!(client.learn(1, id(1), [0; 16]), Ok(false));
+        }
+        let retired: Vec<u64> = std::iter::from_fn(|| client.next_announcement()).collect();
+        assert_eq!(retired, [0, 1]);
+        assert_eq!(client.learn(2, id(2), [0; 16]), Ok(false), "the one in use stays");
+        assert!(!client.has_announcements());
+        for sequence in retired {
+            server.retire(Time::ZERO, LINGER, sequence).unwrap();
+        }
+        assert_eq!(give(&mut server), 2, "the client has two left");
+    }
+
+    #[test]
+    fn a_client_can_move_for_ever_however_late_its_ids_come() {
+        let (mut client, mut server) = ends();
+        let mut late = VecDeque::new();
+        for moves in 0..50 {
+            // One of those that are given comes only when it is of no use.
+            late.extend(std::iter::from_fn(|| server.next_announcement()));
+            let held = late.pop_front();
+            while let Some(sequence) = late.pop_front() {
+                client.learn(sequence, id(sequence), [0; 16]).unwrap();
+            }
+            let before = client.current();
+            client.take_fresh(Time::ZERO, LINGER);
+            assert_ne!(client.current(), before, "move {moves}");
+            server.follow(client.current());
+            if let Some(sequence) = held {
+                client.learn(sequence, id(sequence), [0; 16]).unwrap();
+            }
+            while let Some(sequence) = client.next_announcement() {
+                server.retire(Time::ZERO, LINGER, sequence).unwrap();
+            }
+            assert!(give(&mut server) > 0, "move {moves}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_gives_old_ids_without_end_is_stopped() {
+        let mut client = Ids::new(Side::Client, id(0));
+        client.learn(1 << 40, id(1), [0; 16]).unwrap();
+        client.take_fresh(Time::ZERO, LINGER);
+        let refused = (1..1000).find_map(|sequence| client.learn(sequence, id(2), [0; 16]).err());
+        assert_eq!(refused.unwrap().code, CloseCode::LIMIT);
+        assert!(client.announce.len() <= ANNOUNCE_MAX);
+    }
 }

@@ -15,6 +15,7 @@ mod footprint;
 mod frequency;
 mod ids;
 mod logging;
+mod marking;
 mod outgoing;
 mod packet;
 mod paths;
@@ -22,6 +23,10 @@ mod protection;
 mod receive;
 mod settle;
 mod setup;
+mod skips;
+mod stateless;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transmit;
 
@@ -32,8 +37,8 @@ use rand::rngs::StdRng;
 
 pub(crate) use self::setup::Accept;
 use self::{
-    closing::State, frequency::Frequency, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection,
-    timers::Timers,
+    closing::State, frequency::Frequency, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
+    protection::Protection, skips::Skips, timers::Timers,
 };
 pub use self::{events::Event, packet::Transmit};
 use crate::{
@@ -82,12 +87,13 @@ pub struct Connection {
     pmtu: Pmtu,
     /// The path's first application packet: those before say nothing about it.
     path_began: PacketNumber,
-    ecn_works: bool,
+    marking: Marking,
 
     /// For each number space, in the order of [`Space`].
     receipts: [Receipts; 3],
     ack_frequency: Frequency,
     recovery: Recovery,
+    skips: Skips,
     /// Kept for its memory.
     outcome: Outcome,
     bbr: Bbr,
@@ -118,11 +124,15 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// What the endpoint found for it.
-    pub fn on_event(&mut self, now: Time, event: ConnectionEvent) {
+    /// What the endpoint found for it. `true`: a datagram with a packet of the peer that is the newest of its number space, so the
+    /// way that the datagram came, the address that it came to included, is the way that the peer uses now. Anybody can send others.
+    pub fn on_event(&mut self, now: Time, event: ConnectionEvent) -> bool {
         match event.0 {
             ToConnection::Datagram { remote, ecn, datagram } => self.on_datagram(now, remote, ecn, datagram),
-            ToConnection::Ids(ids) => self.ids.issue(ids),
+            ToConnection::Ids(ids) => {
+                self.ids.issue(ids);
+                false
+            }
         }
     }
 

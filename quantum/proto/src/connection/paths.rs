@@ -106,6 +106,7 @@ impl Connection {
         self.recovery.reset_rtt(self.config.initial_rtt);
         self.bbr = Bbr::new(now, Pmtu::BASE, self.config.initial_rtt, self.rng.next_u64());
         self.pmtu.reset();
+        self.marking.on_new_path();
         self.path_began = self.recovery.next_number(Space::Application);
         self.protection.on_new_path();
     }

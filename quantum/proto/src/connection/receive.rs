@@ -1,23 +1,21 @@
 //! From datagrams to what they bring about.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     connection::{Connection, Event, closing::State, frequency},
-    crypto::open_stateless,
     endpoint::{EndpointEvent, ToEndpoint},
     error::{CloseCode, ConnectionError, TransportError},
     frame::{Ack, Frame, Frames},
     header::{Flags, HEADER_LEN, Header, VERSION},
     number::PacketNumber,
+    recovery::SentPacket,
     time::Time,
-    types::{ConnectionId, Ecn, Level, Side},
+    types::{ConnectionId, Ecn, Level, Side, Space},
 };
 
-/// How long a client waits for a better answer than that its version is not spoken.
-const VERSION_PATIENCE: Duration = Duration::from_secs(1);
 const MISPLACED: &str = "a frame that is not allowed at its level";
 /// Unreliable datagrams that wait for the application.
 pub(super) const DATAGRAMS_MAX: usize = 256;
@@ -38,11 +36,18 @@ fn violation(reason: &'static str) -> TransportError {
 }
 
 impl Connection {
-    pub(super) fn on_datagram(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, mut datagram: BytesMut) {
+    /// Returns whether a packet in it was opened and is the newest of its number space.
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        mut datagram: BytesMut,
+    ) -> bool {
         // Only the client's address may change, and only once the handshake is over.
         if remote != self.remote() && (self.side == Side::Client || !self.confirmed) {
             self.stats.packets_rejected += 1;
-            return;
+            return false;
         }
         self.stats.bytes_received += datagram.len() as u64;
         if remote == self.remote() {
@@ -50,24 +55,37 @@ impl Connection {
         }
         match &mut self.state {
             State::Open { .. } => {}
-            State::Closing(closing) => return closing.on_packet(),
-            State::Draining | State::Drained => return,
+            State::Closing(closing) => {
+                closing.on_packet();
+                return false;
+            }
+            State::Draining | State::Drained => return false,
         }
+        let mut newest = false;
         while let Ok(header) = Header::decode(&datagram) {
             let packet = datagram.split_to(HEADER_LEN + usize::from(header.payload_len));
             if header.flags.has(Flags::RST) {
                 self.on_stateless(now, &header, packet);
             } else if header.version == VERSION {
-                self.on_packet(now, remote, ecn, &header, packet);
+                newest |= self.on_packet(now, remote, ecn, &header, packet);
             }
             if !self.state.is_open() {
-                return;
+                return newest;
             }
         }
         self.want_ids();
+        newest
     }
 
-    fn on_packet(&mut self, now: Time, remote: SocketAddr, ecn: Option<Ecn>, header: &Header, packet: BytesMut) {
+    /// Returns whether it was opened and is the newest of its number space.
+    fn on_packet(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        header: &Header,
+        packet: BytesMut,
+    ) -> bool {
         let Some(opened) = self.open(header, packet) else {
             self.stats.packets_rejected += 1;
             self.log_dropped(now, header, false);
@@ -77,13 +95,13 @@ impl Connection {
                     TransportError::new(CloseCode::KEYS, "too many packets did not open"),
                 );
             }
-            return;
+            return false;
         };
         let receipts = &self.receipts[opened.level.space() as usize];
         if receipts.is_duplicate(opened.number) {
             self.stats.packets_duplicate += 1;
             self.log_dropped(now, header, true);
-            return;
+            return false;
         }
         let newest = opened.number >= receipts.expected();
         self.stats.packets_received += 1;
@@ -111,6 +129,7 @@ impl Connection {
         if let Err(error) = self.take_packet(now, ecn, opened) {
             self.fail(now, error);
         }
+        newest
     }
 
     /// `None` when it is not for us, damaged, forged, or its keys are not there.
@@ -153,11 +172,13 @@ impl Connection {
         let mut frames = Taken::default();
         let origin = Origin { level, number, ack };
         self.take_frames(now, origin, payload.clone(), &mut frames, &mut repaired)?;
+        if !self.state.is_open() {
+            return Ok(());
+        }
         if flags.has(Flags::ACK) && !frames.acked {
             self.on_ack(now, level, ack, None)?;
         }
         if flags.has(Flags::FEC) && level == Level::Application && !frames.parity {
-            // A copy: it may be kept for long, and must not keep all that was received with it.
             self.protection
                 .on_source(number, Bytes::copy_from_slice(&payload), &mut repaired);
         }
@@ -177,9 +198,14 @@ impl Connection {
     }
 
     /// A packet that parity restored is handled as if it had arrived; nothing in it is a sign of life or of the path.
-    fn take_repaired(&mut self, now: Time, number: PacketNumber, payload: Bytes) -> Result<(), TransportError> {
+    pub(super) fn take_repaired(
+        &mut self,
+        now: Time,
+        number: PacketNumber,
+        payload: Bytes,
+    ) -> Result<(), TransportError> {
         let receipts = &mut self.receipts[Level::Application.space() as usize];
-        if receipts.is_duplicate(number) {
+        if receipts.is_duplicate(number) || !self.state.is_open() {
             return Ok(());
         }
         receipts.on_repaired(now, number);
@@ -190,6 +216,10 @@ impl Connection {
             ack: PacketNumber::ZERO,
         };
         for frame in Frames::new(origin.ack, payload) {
+            // CLOSE was the last word.
+            if !self.state.is_open() {
+                return Ok(());
+            }
             match frame {
                 // Its acknowledgement counts from a header that was not restored; a later one says the same.
                 Ok(Frame::Ack(_)) | Err(_) => {}
@@ -261,7 +291,7 @@ impl Connection {
             // The endpoint has looked at a server's; a client keeps it for its next connection.
             Frame::Token(token) => {
                 if self.side == Side::Client && level == Level::Application {
-                    self.visit_token = Some(token);
+                    self.visit_token = Some(Bytes::copy_from_slice(&token));
                 }
             }
             Frame::HandshakeDone => self.confirm(now),
@@ -269,7 +299,10 @@ impl Connection {
                 let error = TransportError::new(code, reason);
                 self.drain(now, ConnectionError::ClosedByPeer(error));
             }
-            Frame::Parity(parity) => self.protection.on_parity(parity, repaired)?,
+            Frame::Parity(mut parity) => {
+                parity.symbol = Bytes::copy_from_slice(&parity.symbol);
+                self.protection.on_parity(parity, repaired)?;
+            }
             Frame::Message(frame) => {
                 let had = self.inbox.has_messages();
                 self.inbox.on_frame(frame)?;
@@ -292,11 +325,12 @@ impl Connection {
         if self.datagrams_in.len() >= DATAGRAMS_MAX {
             self.datagrams_in.pop_front();
         }
-        self.datagrams_in.push_back(data);
+        // A copy of it alone, as of all that is kept of a payload: it must not keep everything that was received with it.
+        self.datagrams_in.push_back(Bytes::copy_from_slice(&data));
         Ok(())
     }
 
-    fn on_ack(
+    pub(super) fn on_ack(
         &mut self,
         now: Time,
         level: Level,
@@ -304,35 +338,24 @@ impl Connection {
         frame: Option<&Ack>,
     ) -> Result<(), TransportError> {
         let mut outcome = std::mem::take(&mut self.outcome);
-        let result = self.recovery.on_ack(now, level.space(), ack, frame, &mut outcome);
+        let space = level.space();
+        let before = self.recovery.largest_acked(space);
+        let result = self.recovery.on_ack(now, space, ack, frame, &mut outcome);
+        let here = |packet: &&SentPacket| space != Space::Application || packet.number >= self.path_began;
+        let acked = outcome.acked.iter().filter(here).count() as u64;
+        if acked > 0 {
+            self.marking.on_heard();
+        }
+        // One that was overtaken has counts of before those that are known.
+        if let Some(frame) = frame
+            && space == Space::Application
+            && self.recovery.largest_acked(space) > before
+        {
+            self.marking.on_ack(frame, acked);
+        }
         self.settle(now, &mut outcome);
         self.outcome = outcome;
         result
-    }
-
-    /// Retry, version or stateless reset.
-    fn on_stateless(&mut self, now: Time, header: &Header, mut packet: BytesMut) {
-        self.log_stateless(now, header);
-        let payload = packet.split_off(HEADER_LEN);
-        let (syn, psh) = (header.flags.has(Flags::SYN), header.flags.has(Flags::PSH));
-        let believable = self.side == Side::Client && !self.heard;
-        match (syn, psh) {
-            (false, _) if payload.len() > 16 && self.ids.is_reset(&payload[payload.len() - 16..]) => {
-                self.drain(now, ConnectionError::Reset);
-            }
-            (true, false) if believable && !payload.is_empty() && !payload.contains(&VERSION) => {
-                // Anybody can send this, so a better answer is waited for.
-                self.version_refused = true;
-                self.timers.handshake = self.timers.handshake.min(Some(now + VERSION_PATIENCE));
-            }
-            (true, true) if believable && header.version == VERSION && !self.retried => {
-                match retry_token(header, &packet, payload) {
-                    Some(token) => self.on_retry(token),
-                    None => self.stats.packets_rejected += 1,
-                }
-            }
-            _ => self.stats.packets_rejected += 1,
-        }
     }
 }
 
@@ -370,14 +393,5 @@ fn allowed(level: Level, side: Side, frame: &Frame) -> bool {
             Frame::HandshakeDone | Frame::NewConnectionId { .. } | Frame::Token(_) => side == Side::Client,
             _ => true,
         },
-    }
-}
-
-fn retry_token(header: &Header, head: &[u8], mut payload: BytesMut) -> Option<Bytes> {
-    let len = open_stateless(header.id, head, &mut payload)?;
-    payload.truncate(len);
-    match Frames::new(PacketNumber::ZERO, payload.freeze()).next()?.ok()? {
-        Frame::Token(token) => Some(token),
-        _ => None,
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     channel::{Inbox, Outbox},
     config::{ClientConfig, ServerConfig, TransportConfig},
     connection::{
-        Connection, closing::State, ids::Ids, outgoing::Outgoing, paths::Paths, protection::Protection, timers::Timers,
+        Connection, closing::State, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
+        protection::Protection, skips::Skips, timers::Timers,
     },
     crypto::{Keyring, initial_suite},
     error::{CloseCode, ConnectError, TransportError},
@@ -64,8 +65,11 @@ impl Connection {
         if connection.keys.can_seal(Level::Early)
             && let Some(Ok(remembered)) = connection.handshake.peer_params()
         {
-            // The limits of the earlier connection: nothing was sent yet that could exceed them.
-            let _ = connection.set_peer(remembered);
+            // The limits of the earlier connection: nothing was sent yet that could exceed them. Its reset token is no word of this one's.
+            let _ = connection.set_peer(Params {
+                reset_token: None,
+                ..remembered
+            });
         }
         Ok(connection)
     }
@@ -121,10 +125,11 @@ impl Connection {
             paths,
             pmtu: Pmtu::new(config.max_udp_payload),
             path_began: PacketNumber::ZERO,
-            ecn_works: true,
+            marking: Marking::new(),
             receipts,
             ack_frequency: Default::default(),
             recovery: Recovery::new(config.initial_rtt),
+            skips: Skips::new(&mut rng),
             outcome: Outcome::default(),
             bbr: Bbr::new(now, Pmtu::BASE, config.initial_rtt, rng.next_u64()),
             pacer: Pacer::new(now),
@@ -181,9 +186,8 @@ impl Connection {
         )?;
         self.recovery.set_max_ack_delay(params.max_ack_delay);
         self.ids.set_reset_token(params.reset_token);
-        if self.peer.is_none() {
-            self.pmtu = Pmtu::new(params.max_udp_payload.min(self.config.max_udp_payload));
-        }
+        // Nothing was probed yet: that waits until the handshake is over.
+        self.pmtu = Pmtu::new(params.max_udp_payload.min(self.config.max_udp_payload));
         self.protection.set_peer_repairs(params.fec);
         self.peer = Some(params);
         Ok(())

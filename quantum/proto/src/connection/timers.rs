@@ -95,6 +95,9 @@ impl Connection {
         if self.recovery.timeout().is_some_and(|at| at <= now) {
             let mut outcome = std::mem::take(&mut self.outcome);
             self.recovery.on_timeout(now, &mut outcome);
+            if outcome.timeout || outcome.probe.is_some() {
+                self.marking.on_silence(outcome.timeout);
+            }
             self.settle(now, &mut outcome);
             self.outcome = outcome;
         }

@@ -3,7 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::{
-    connection::{Connection, Transmit, closing::State, contents::MESSAGE_ROOM, packet::Builder},
+    connection::{
+        Connection, Transmit,
+        closing::State,
+        contents::{Contents, MESSAGE_ROOM},
+        packet::Builder,
+    },
     error::TransportError,
     frame::{Frame, MAX_ACK_LEN},
     header::{Flags, HEADER_LEN, TAG_LEN},
@@ -11,15 +16,13 @@ use crate::{
     pmtu::Pmtu,
     recovery::{SentFrame, SentPacket},
     time::Time,
-    types::{Ecn, Level, Priority, Side, Space},
+    types::{Level, Priority, Side, Space},
 };
 
 /// Datagrams that interactive packets may have in flight however small the congestion window is.
 const URGENT_EXCESS: u64 = 8;
 /// A shorter datagram may not have room for an acknowledgement and a little more.
 const LEAST_DATAGRAM: usize = HEADER_LEN + TAG_LEN + MAX_ACK_LEN + 64;
-/// Random packet numbers are skipped about once in so many packets.
-const SKIP_EVERY: u32 = 512;
 
 /// What window and pacer allow now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +44,30 @@ impl Connection {
             State::Draining | State::Drained => return None,
         }
         let from = out.len();
-        if let Some(transmit) = self.transmit_aside(now, out) {
-            return Some(transmit);
+        self.transmit_open(now, max_datagrams, out).unwrap_or_else(|error| {
+            // Nothing of a packet that is not sealed may go out, and the connection is over for what was.
+            out.truncate(from);
+            self.fail(now, error);
+            self.poll_transmit(now, 1, out)
+        })
+    }
+
+    fn transmit_open(
+        &mut self,
+        now: Time,
+        max_datagrams: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Transmit>, TransportError> {
+        let from = out.len();
+        if let Some(transmit) = self.transmit_aside(now, out)? {
+            return Ok(Some(transmit));
         }
         let mut segment = 0;
         for count in 0..max_datagrams.max(1) {
             let limit = if count == 0 { self.datagram_limit() } else { segment };
             let at = out.len();
-            match self.build_datagram(now, limit, out) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    out.truncate(at);
-                    self.fail(now, error);
-                    return self.poll_transmit(now, 1, out);
-                }
+            if !self.build_datagram(now, limit, out)? {
+                break;
             }
             let len = out.len() - at;
             self.on_datagram_sent(len);
@@ -65,16 +77,15 @@ impl Connection {
                 break;
             }
         }
-        self.transmit(out.len() - from, segment)
+        Ok(self.transmit(out.len() - from, segment))
     }
 
     pub(super) fn transmit(&self, bytes: usize, segment: usize) -> Option<Transmit> {
-        let ecn = self.ecn_works.then_some(Ecn::Ect0);
         (bytes > 0).then(|| Transmit {
             remote: self.remote(),
             bytes,
             segment,
-            ecn,
+            ecn: self.marking.mark(),
         })
     }
 
@@ -105,9 +116,14 @@ impl Connection {
         self.confirmed && self.paths.current().is_validated()
     }
 
-    pub(super) fn on_datagram_sent(&mut self, bytes: usize) {
+    pub(super) fn count_datagram(&mut self, bytes: usize) {
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += bytes as u64;
+    }
+
+    /// It goes to where the peer is now.
+    pub(super) fn on_datagram_sent(&mut self, bytes: usize) {
+        self.count_datagram(bytes);
         self.paths.current_mut().on_sent(bytes);
     }
 
@@ -252,24 +268,11 @@ impl Connection {
                 || self.ids.has_announcements()
                 || self.paths.current().has_pending_challenge()
                 || self.handshake.wants_to_send(Level::Application));
-        let urgency = self.outbox.most_urgent(early);
-        let permit = if urgency.is_some() || !self.outgoing.datagrams.is_empty() {
-            self.permit(now, limit)
-        } else {
-            self.note_app_limited();
-            Permit::Control
-        };
-        let messages = matches!((urgency, permit), (Some(urgency), Permit::Messages(allowed)) if urgency <= allowed);
-        let datagrams = !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk);
-        let parity = if early { None } else { self.protection.parity(now) };
-        let repeats = if early || parity.is_some() {
-            SmallVec::new()
-        } else {
-            self.protection.late_repeats(now)
-        };
-        if !(ack_due || probe || control || messages || datagrams || parity.is_some() || !repeats.is_empty()) {
+        let contents = self.wanted(now, limit, early);
+        if !(ack_due || probe || control) && contents.is_empty() {
             return Ok(false);
         }
+        let messages = contents.messages.is_some();
         // Perhaps what is missing was too large for the path.
         let limit = if probe {
             limit.min(usize::from(Pmtu::BASE))
@@ -284,22 +287,7 @@ impl Connection {
         if !early {
             self.put_control(&mut packet);
         }
-        match parity {
-            Some(parity) => self.put_parity(&mut packet, parity),
-            None => {
-                if messages && let Permit::Messages(allowed) = permit {
-                    self.put_messages(now, &mut packet, allowed, urgency, early);
-                }
-                if datagrams {
-                    self.put_datagrams(&mut packet);
-                }
-                if !packet.is_sealed() {
-                    repeats
-                        .into_iter()
-                        .for_each(|chunk| self.put_repeat(&mut packet, chunk));
-                }
-            }
-        }
+        self.put_contents(now, &mut packet, contents);
         if probe {
             self.put_probe(&mut packet, early);
         }
@@ -316,6 +304,35 @@ impl Connection {
         Ok(true)
     }
 
+    /// What there is to send beside control frames, and may be sent now.
+    fn wanted(&mut self, now: Time, limit: usize, early: bool) -> Contents {
+        let urgency = self.outbox.most_urgent(early);
+        let permit = if urgency.is_some() || !self.outgoing.datagrams.is_empty() {
+            self.permit(now, limit)
+        } else {
+            self.note_app_limited();
+            Permit::Control
+        };
+        let messages = match permit {
+            Permit::Messages(allowed) => urgency.filter(|urgency| *urgency <= allowed).and(Some(allowed)),
+            Permit::Control => None,
+        };
+        let parity = if early { None } else { self.protection.parity(now) };
+        let repeats = if early || parity.is_some() {
+            SmallVec::new()
+        } else {
+            self.protection.late_repeats(now)
+        };
+        Contents {
+            early,
+            urgency,
+            messages,
+            datagrams: !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk),
+            parity,
+            repeats,
+        }
+    }
+
     /// Window and pacer would allow more than there is.
     fn note_app_limited(&mut self) {
         let in_flight = self.recovery.bytes_in_flight();
@@ -326,9 +343,8 @@ impl Connection {
 
     /// Now and then a number is left out, so that a peer which acknowledges what it never got is found out.
     pub(super) fn next_application_number(&mut self) -> PacketNumber {
-        use rand::Rng;
         let next = self.recovery.next_number(Space::Application);
-        if self.rng.random_ratio(1, SKIP_EVERY) {
+        if self.skips.takes(next, &mut self.rng) {
             self.recovery.skip(Space::Application, next.next());
         }
         self.recovery.next_number(Space::Application)

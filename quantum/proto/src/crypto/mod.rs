@@ -206,6 +206,14 @@ impl Keyring {
         sealer.seal(number, header, packet, payload_at)
     }
 
+    /// The application key may seal only so many packets more.
+    #[cfg(test)]
+    pub(crate) fn use_up(&mut self, number: PacketNumber, left: u64) {
+        if let Some(generations) = &mut self.application {
+            generations.sealer(number).use_up(left);
+        }
+    }
+
     /// Opens in place; returns the length of the plaintext at the beginning of `payload`. When it fails, what `payload`
     /// holds is of no use.
     pub(crate) fn open(

@@ -199,8 +199,9 @@ impl Exchange {
                 };
                 connection.unwrap().on_event(self.now, event);
             }
-            DatagramEvent::New(handle, mut connection) => {
+            DatagramEvent::New(handle, mut connection, event) => {
                 connection.set_qlog(self.now, Box::new(self.server_log.clone()));
+                connection.on_event(self.now, event);
                 self.server.1 = Some((handle, connection));
             }
             other => panic!("{other:?}"),

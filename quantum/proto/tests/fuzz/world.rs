@@ -157,7 +157,8 @@ impl World {
                 line.conn.on_event(self.now, event);
                 self.settle(end, handle);
             }
-            DatagramEvent::New(handle, conn) => {
+            DatagramEvent::New(handle, mut conn, event) => {
+                conn.on_event(self.now, event);
                 let pair = *self.ids.get(&conn.id()).expect("nobody else begins connections");
                 // A client that is still in its handshake may have to do with a second connection of the server, when the first is gone.
                 let client = self.lines[CLIENT].values().find(|line| line.pair == pair);

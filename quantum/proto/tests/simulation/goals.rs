@@ -172,3 +172,19 @@ fn a_later_connection_gets_its_half() {
         });
     }
 }
+
+#[test]
+fn a_clean_flow_is_acknowledged_as_rarely_as_it_may_be() {
+    let link = LinkSpec::clean(MS * 20).limited(100_000_000, 2.0);
+    let mut pair = Setup::new(1, link)
+        .client(|app| app.bulk(Kind::BULK, SECOND * 9))
+        .start();
+    pair.run_for(SECOND * 3);
+    let before = (pair.client_stats(), pair.server_stats());
+    pair.run_for(SECOND * 5);
+    let data = pair.client_stats().packets_sent - before.0.packets_sent;
+    let acks = pair.server_stats().packets_sent - before.1.packets_sent;
+    assert!(data > 30_000, "{data} packets");
+    // One for ten is the most that a receiver lets wait.
+    assert!(acks * 7 < data, "{acks} packets acknowledge {data}");
+}

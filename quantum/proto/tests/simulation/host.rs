@@ -113,7 +113,8 @@ impl Host {
                 self.slots[index].conn.on_event(now, event);
                 Some(index)
             }
-            DatagramEvent::New(handle, conn) => {
+            DatagramEvent::New(handle, mut conn, event) => {
+                conn.on_event(now, event);
                 let count = self.slots.len();
                 let app = self.accept.as_mut().expect("only a server accepts")(count);
                 Some(self.add(handle, conn, app))

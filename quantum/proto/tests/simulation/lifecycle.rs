@@ -229,6 +229,30 @@ fn a_reset_with_a_foreign_token_is_not_believed() {
 }
 
 #[test]
+fn unreliable_datagrams_do_not_starve_behind_messages() {
+    for (kind, len) in [(Kind::BULK, 100), (Kind::BULK, 1000), (Kind::RT, 100)] {
+        let link = link().limited(5_000_000, 2.0);
+        let mut pair = Setup::new(1, link).client(|app| app.bulk(kind, SECOND * 3)).start();
+        pair.run_for(SECOND);
+        let client = pair.client;
+        for n in 0..100u8 {
+            let sent = pair
+                .world
+                .act(client, |_, conn, _| conn.send_datagram(vec![n; len].into()));
+            assert_eq!(sent, Ok(()));
+            pair.run_for(MS * 10);
+        }
+        assert!(
+            !pair.client().has_said_all(pair.world.now),
+            "there are messages all the time"
+        );
+        pair.run_for(MS * 200);
+        let (arrived, wanted) = (pair.server().datagrams.len(), if kind == Kind::BULK { 90 } else { 0 });
+        assert!(arrived >= wanted, "{arrived} datagrams beside {kind:?}");
+    }
+}
+
+#[test]
 fn unreliable_datagrams_pass_while_there_is_room() {
     let mut pair = Setup::new(1, link()).client(|app| app.one(Kind::RT)).start();
     pair.run_to_end(SECOND);

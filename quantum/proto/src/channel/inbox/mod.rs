@@ -4,7 +4,7 @@
 //! Inputs: MESSAGE frames, in any order, repeated, cut anyhow; losses of the frames that announced credit.
 //! Effects: whole messages, exactly once ([`Inbox::next`]); new limits to announce.
 //! Invariants: messages come out in the order in which they became deliverable, whatever their channel; memory is bounded by the windows, since all that is
-//! kept was charged, and by `max_channels` (about 200 bytes for each used, and 8 KiB at worst where ids of unordered messages
+//! kept was charged and nothing keeps the buffer that a frame came in, and by `max_channels` (about 200 bytes for each used, and 8 KiB at worst where ids of unordered messages
 //! are missing).
 //! On failure: the peer broke a rule, and the connection is to be closed with the code of the error; the inbox is still sound.
 

@@ -1,3 +1,8 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -250,6 +255,61 @@ fn lost_limits_are_announced_again() {
     assert_eq!((inbox.max_data(), inbox.max_channel_data()), (None, None));
 }
 
+/// The buffers that frames come in, as a driver receives them: many datagrams in one. Counts the bytes of those that something keeps.
+#[derive(Default)]
+struct Buffers(Arc<AtomicUsize>);
+
+struct Buffer {
+    bytes: Vec<u8>,
+    kept: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+impl Buffers {
+    const LEN: usize = 1 << 16;
+
+    /// Bytes at the beginning of a buffer of their own.
+    fn receive(&self, data: &[u8]) -> Bytes {
+        let mut bytes = vec![0; Self::LEN];
+        bytes[..data.len()].copy_from_slice(data);
+        self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        let kept = self.0.clone();
+        Bytes::from_owner(Buffer { bytes, kept }).slice(..data.len())
+    }
+
+    fn kept(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn no_message_keeps_the_buffer_that_it_came_in() {
+    let buffers = Buffers::default();
+    for (number, len) in [0, 1, 511, 512, 1400, 20_000].into_iter().enumerate() {
+        for delivery in [Delivery::Ordered, Delivery::Unordered] {
+            // Ready, waiting for the one ahead of it, and not whole.
+            for (id, fin) in [(0, true), (2, true), (3, false)] {
+                let mut inbox = inbox();
+                let mut frame = frame(0, delivery, id, 0, &[], fin);
+                frame.data = buffers.receive(&vec![7; len]);
+                inbox.on_frame(frame).unwrap();
+                assert_eq!(buffers.kept(), 0, "message {number} of {len} bytes, {delivery:?} {id}");
+            }
+        }
+    }
+}
+
 /// Id, offset, length and fin of the n-th frame.
 type Attack = fn(u64) -> (u64, u64, usize, bool);
 
@@ -264,7 +324,7 @@ fn memory_is_bounded_by_the_windows() {
         max_channels: 64,
         ..TransportConfig::default()
     };
-    let attacks: [Attack; 5] = [
+    let attacks: [Attack; 6] = [
         // One byte each, at the far end.
         |n| (n, (1 << 18) - 1, 1, false),
         // One byte each, behind a gap.
@@ -275,27 +335,28 @@ fn memory_is_bounded_by_the_windows() {
         |n| (n / (1 << 17), 2 * (n % (1 << 17)) + 1, 1, false),
         // Whole messages that wait for the first one.
         |n| (n + 1, 0, 1, true),
+        // Messages that fill a good part of a datagram, and wait for the application.
+        |n| (n, 0, 512, true),
     ];
     for (number, attack) in attacks.into_iter().enumerate() {
         let mut inbox = Inbox::new(&config);
+        let buffers = Buffers::default();
         let mut refused = None;
         for n in 0..2_000_000 {
             let (id, offset, len, fin) = attack(n);
-            let frame = frame(
-                (id / 65_536) as u32,
-                Delivery::Ordered,
-                id % 65_536,
-                offset,
-                &[7][..len],
-                fin,
-            );
+            let mut frame = frame((id / 65_536) as u32, Delivery::Ordered, id % 65_536, offset, &[], fin);
+            // Now and then one in a buffer of its own: if those were kept it would show.
+            frame.data = match n % 1000 {
+                0 => buffers.receive(&[7; 512][..len]),
+                _ => Bytes::from_static(&[7; 512][..len]),
+            };
             if let Err(error) = inbox.on_frame(frame) {
                 refused = Some(error.code);
                 break;
             }
         }
         assert_eq!(refused, Some(CloseCode::FLOW_CONTROL), "attack {number}");
-        let memory = inbox.memory();
+        let memory = inbox.memory() + buffers.kept();
         assert!(memory < 6 * window as usize, "attack {number} holds {memory} bytes");
     }
 }

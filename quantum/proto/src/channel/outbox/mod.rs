@@ -167,7 +167,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The message is not taken: the peer would not take it (once its limits are known), or the send buffer is full. A message
-    /// larger than the whole buffer is taken when that is empty.
+    /// larger than the whole buffer is taken when that is empty; once such a one was refused, so are all others until then.
     pub(crate) fn send(
         &mut self,
         channel: ChannelId,
@@ -188,7 +188,9 @@ impl Outbox {
             None => {}
         }
         let cost = cost(bytes);
-        if self.held > 0 && self.held + cost > self.send_buffer {
+        // One that is larger than the buffer waits for it to be empty, which it never is while others are taken.
+        let others_wait = self.refused.is_some_and(|refused| refused > self.send_buffer);
+        if self.held > 0 && (others_wait || self.held + cost > self.send_buffer) {
             self.refused = self.refused.max(Some(cost));
             return Err(SendError::Blocked);
         }

@@ -390,3 +390,24 @@ fn what_is_done_but_not_the_oldest_still_counts_a_little() {
         0
     );
 }
+
+#[test]
+fn a_message_larger_than_the_buffer_is_not_starved_by_small_ones() {
+    let mut outbox = outbox();
+    let offer = |outbox: &mut Outbox, len| outbox.send(ChannelId(0), Delivery::Unordered, ANY, false, bytes(len));
+    // There is always a small one in flight.
+    offer(&mut outbox, 100).unwrap();
+    let mut in_flight = next(&mut outbox, 1000).unwrap();
+    assert_eq!(offer(&mut outbox, 2 * BUFFER), Err(SendError::Blocked));
+    for _ in 0..3 {
+        if offer(&mut outbox, 100).is_ok() {
+            let another = next(&mut outbox, 1000).unwrap();
+            outbox.on_acked(std::mem::replace(&mut in_flight, another));
+        }
+        assert!(!outbox.take_writable(), "there is no room for it");
+    }
+    outbox.on_acked(in_flight);
+    assert!(outbox.take_writable(), "whoever waits tries again");
+    offer(&mut outbox, 2 * BUFFER).unwrap();
+    assert_eq!(offer(&mut outbox, 100), Err(SendError::Blocked));
+}

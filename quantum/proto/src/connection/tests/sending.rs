@@ -1,0 +1,56 @@
+//! What goes out.
+
+use super::*;
+
+/// The headers' lengths of all packets, which must fill the bytes.
+fn packets(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let header = crate::header::Header::decode(bytes).expect("a packet");
+        bytes = &bytes[crate::header::HEADER_LEN + usize::from(header.payload_len)..];
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_key_that_is_used_up_closes_and_lets_nothing_out_that_is_not_sealed() {
+    for left in 0..4 {
+        let mut pair = Pair::connected(TransportConfig::default());
+        let mut now = pair.now;
+        let conn = pair.client();
+        let number = conn.recovery.next_number(Space::Application);
+        conn.keys.use_up(number, left);
+        send(conn, Priority::Normal, 100_000);
+        let mut out = b"others".to_vec();
+        // The pacer does not let all of them go at once.
+        for _ in 0..100 {
+            while let Some(transmit) = conn.poll_transmit(now, 10, &mut out) {
+                assert_eq!(transmit.bytes, out.len() - 6, "{left} left");
+                packets(&out[6..]);
+                out.truncate(6);
+            }
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(out, b"others", "{left} left");
+        let over = std::iter::from_fn(|| conn.poll_event()).find_map(|event| match event {
+            Event::Closed(ConnectionError::Transport(error)) => Some(error.code),
+            _ => None,
+        });
+        assert_eq!(over, Some(CloseCode::KEYS), "{left} left");
+    }
+}
+
+#[test]
+fn a_probe_of_the_packet_size_that_cannot_be_sealed_closes_too() {
+    let mut pair = Pair::connected(TransportConfig::default());
+    let now = pair.now;
+    let conn = pair.client();
+    let number = conn.recovery.next_number(Space::Application);
+    conn.keys.use_up(number, 0);
+    conn.pmtu.reset();
+    let mut out = Vec::new();
+    let sent = conn.poll_transmit(now, 10, &mut out);
+    assert_eq!((sent, out.len()), (None, 0), "the key of CLOSE is used up as well");
+    assert!(matches!(conn.state, State::Closing(_)));
+}
