@@ -50,7 +50,10 @@ pub(crate) fn read(doc: &Automerge, at: &At) -> Result<DocumentJson, DocumentErr
     // Automerge takes "no heads" for "now", but the state before the first change is empty.
     let content = match &heads {
         Some(heads) if heads.is_empty() => serde_json::Value::Object(Default::default()),
-        heads => json::from_automerge(&doc.hydrate(heads.as_deref())),
+        heads => {
+            let content = json::from_automerge(doc, heads.as_deref());
+            content.map_err(|error| DocumentError::Invalid(format!("the document: {error}")))?
+        }
     };
     let changes = match (at, &heads) {
         (At::Change(index), _) => *index,

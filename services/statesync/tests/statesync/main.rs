@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod common;
+mod deep;
 mod entries;
 mod follow;
 mod sync;
