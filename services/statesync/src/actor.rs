@@ -19,7 +19,7 @@ mod rest;
 mod submit;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -300,7 +300,7 @@ impl Actor {
 
     async fn reload(&mut self) -> Result<(), StorageError> {
         let (log, document) = (self.log.clone(), self.document.clone());
-        let loaded = flatten(task::spawn_blocking(move || load::reload(&log, &document)).await)?;
+        let loaded = flatten(task::spawn_blocking(move || load::reload(&log, &document, &BTreeSet::new())).await)?;
         let before = self.content.heads();
         self.adopt(loaded);
         self.after_change(&before);

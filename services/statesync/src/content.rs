@@ -135,6 +135,9 @@ impl Content {
     }
 }
 
+/// An entry that could not be applied, and why.
+pub(crate) type SetAside = (Offset, String);
+
 /// A position in the log and a document that contains everything up to there.
 pub(crate) struct Loaded {
     pub(crate) content: Content,
@@ -143,5 +146,5 @@ pub(crate) struct Loaded {
     /// Changes after the newest snapshot.
     pub(crate) unsaved: u64,
     /// Entries that could not be applied, and why.
-    pub(crate) set_aside: Vec<(Offset, String)>,
+    pub(crate) set_aside: Vec<SetAside>,
 }

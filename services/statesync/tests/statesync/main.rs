@@ -6,4 +6,5 @@ mod common;
 mod deep;
 mod entries;
 mod follow;
+mod snapshots;
 mod sync;
