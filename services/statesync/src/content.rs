@@ -3,11 +3,15 @@
 use aetherflow_schema::id::Offset;
 use automerge::{Automerge, Change, ChangeHash, ReadDoc, sync, sync::SyncDoc};
 use bytes::Bytes;
+use tokio::task;
 
 use crate::{contained, intake::Received, recent::Recent};
 
 /// What one change of a live document costs in memory, about: measured on documents of single-character edits.
 const LIVE_BYTES_PER_CHANGE: u64 = 900;
+
+/// A document with more changes than this is saved where that blocks no other.
+const LARGE_CHANGES: u64 = 500;
 
 /// The state of a document in memory.
 pub(crate) enum Content {
@@ -53,7 +57,9 @@ impl Live {
         match &self.saved {
             Some((of, bytes)) if *of == heads => bytes.clone(),
             _ => {
-                let bytes = Bytes::from(self.doc.save());
+                let save = || self.doc.save();
+                let large = self.changes > LARGE_CHANGES;
+                let bytes = Bytes::from(if large { task::block_in_place(save) } else { save() });
                 self.saved = Some((heads, bytes.clone()));
                 bytes
             }
@@ -111,6 +117,21 @@ impl Content {
             Self::Cold(cold) => cold.heads.clone(),
             Self::Live(live) => live.doc.get_heads(),
         }
+    }
+
+    /// Keeps bytes and heads of a live document alone. What waits for others must be nothing.
+    pub(crate) fn cool(&mut self) {
+        let Self::Live(live) = self else { return };
+        let heads = live.doc.get_heads();
+        *self = if heads.is_empty() {
+            Self::Absent
+        } else {
+            Self::Cold(Cold {
+                heads,
+                changes: live.changes,
+                whole: live.saved(),
+            })
+        };
     }
 
     /// Bytes it takes in memory, about.

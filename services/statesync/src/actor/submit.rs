@@ -117,7 +117,7 @@ impl Actor {
     }
 
     fn whole(&mut self) -> Bytes {
-        task::block_in_place(|| self.content.whole()).unwrap_or_default()
+        self.content.whole().unwrap_or_default()
     }
 }
 

@@ -6,5 +6,6 @@ mod common;
 mod deep;
 mod entries;
 mod follow;
+mod rest;
 mod snapshots;
 mod sync;

@@ -2,6 +2,7 @@
 
 pub(crate) mod author;
 pub(crate) mod follower;
+pub(crate) mod watched;
 
 use std::{
     collections::VecDeque,
