@@ -21,6 +21,8 @@ pub(crate) enum Content {
     Cold(Cold),
     /// An automerge document.
     Live(Box<Live>),
+    /// Whoever works on the automerge document has it, or has not given it back: it is to be built anew from the log.
+    Away,
 }
 
 /// A document that was not materialized.
@@ -76,6 +78,13 @@ impl Live {
         Ok(())
     }
 
+    /// Merges a document whose changes are committed.
+    pub(crate) fn merge(&mut self, other: &mut Automerge) -> Result<(), String> {
+        self.saved = None;
+        contained(|| self.doc.merge(other))?.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
     /// Applies a committed sync message.
     ///
     /// Automerge takes a peer that names our heads for one that was told them. It may as well have made them: then it
@@ -106,14 +115,14 @@ impl Content {
     /// Whether there are changes that wait for others: they are in no heads. A cold document has none.
     pub(crate) fn has_waiting(&self) -> bool {
         match self {
-            Self::Absent | Self::Cold(_) => false,
+            Self::Absent | Self::Away | Self::Cold(_) => false,
             Self::Live(live) => !live.doc.get_missing_deps(&[]).is_empty(),
         }
     }
 
     pub(crate) fn heads(&self) -> Vec<ChangeHash> {
         match self {
-            Self::Absent => Vec::new(),
+            Self::Absent | Self::Away => Vec::new(),
             Self::Cold(cold) => cold.heads.clone(),
             Self::Live(live) => live.doc.get_heads(),
         }
@@ -137,7 +146,7 @@ impl Content {
     /// Bytes it takes in memory, about.
     pub(crate) fn memory(&self) -> u64 {
         match self {
-            Self::Absent => 0,
+            Self::Absent | Self::Away => 0,
             Self::Cold(cold) => cold.whole.len() as u64,
             Self::Live(live) => {
                 let saved = live.saved.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
@@ -149,7 +158,7 @@ impl Content {
     /// The bytes for a peer that has nothing; `None` when there is nothing to give.
     pub(crate) fn whole(&mut self) -> Option<Bytes> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Away => None,
             Self::Cold(cold) => Some(cold.whole.clone()),
             Self::Live(live) => Some(live.saved()),
         }

@@ -11,29 +11,10 @@ use automerge::Automerge;
 use bytes::Bytes;
 use tokio::{task, time};
 
-use super::{Actor, Answer, InFlight, Then, append_error, now_ms, unreadable};
-use crate::{contained, content::Content, intake, json};
+use super::{Actor, Answer, InFlight, Then, answer_committed, append_error, lost::Lost, now_ms};
+use crate::{contained, content::Content, intake, json, to_schema};
 
 impl Actor {
-    pub(super) async fn merge(&mut self, mut doc: Automerge) -> Result<(), DocumentError> {
-        self.materialize().await.map_err(unreadable)?;
-        let before = self.content.heads();
-        let Content::Live(live) = &mut self.content else {
-            return Err(DocumentError::Unreadable("the document is not materialized".to_owned()));
-        };
-        let merged = contained(|| task::block_in_place(|| live.doc.merge(&mut doc).map(|_| ())));
-        match merged.and_then(|merged| merged.map_err(|error| error.to_string())) {
-            Ok(()) => {
-                self.after_change(&before);
-                Ok(())
-            }
-            Err(reason) => {
-                let _ = self.reload().await;
-                Err(DocumentError::Invalid(reason))
-            }
-        }
-    }
-
     pub(super) async fn create(&mut self, author: Author, content: Option<serde_json::Value>, answer: Answer<Written>) {
         let empty = serde_json::Map::new();
         let content = match &content {
@@ -89,12 +70,27 @@ impl Actor {
             Ok(commit) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Write(Box::new(doc), answer),
-                large: false,
+                large: true,
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));
             }
         }
+    }
+
+    /// Merges a document whose changes are committed, and answers.
+    pub(super) async fn apply_written(
+        &mut self,
+        mut doc: Automerge,
+        fresh: &[Offset],
+        answer: Answer<Written>,
+    ) -> Result<(), Lost> {
+        let applied = self
+            .apply_committed(fresh, true, move |live| live.merge(&mut doc))
+            .await;
+        let heads = self.content.heads().iter().map(to_schema).collect();
+        let offset = self.offset;
+        answer_committed(answer, applied, |()| Written { heads, offset })
     }
 
     /// Answers a question about the document, from committed state.
@@ -107,14 +103,14 @@ impl Actor {
             Err(DocumentError::NotFound)
         } else {
             match self.materialize().await {
-                Err(error) => Err(unreadable(error)),
+                Err(lost) => Err(lost.unreadable()),
                 Ok(()) => match &self.content {
                     Content::Live(live) => {
                         let work = || question(&live.doc, &self.log, &self.document);
                         contained(|| task::block_in_place(work))
                             .unwrap_or_else(|reason| Err(DocumentError::Invalid(reason)))
                     }
-                    Content::Absent | Content::Cold(_) => Err(DocumentError::NotFound),
+                    Content::Absent | Content::Away | Content::Cold(_) => Err(DocumentError::NotFound),
                 },
             }
         };

@@ -35,7 +35,6 @@ impl Actor {
             self.peers.prune();
             if self.peers.is_empty() && self.shared.forget_if_idle(&self.document, &mut self.inbox) {
                 self.save_snapshot().await;
-                self.uncount_memory();
                 return true;
             }
             self.cool().await;
@@ -49,7 +48,7 @@ impl Actor {
         let changes = match &self.content {
             Content::Live(live) => live.changes,
             Content::Cold(cold) => cold.changes,
-            Content::Absent => 0,
+            Content::Absent | Content::Away => 0,
         };
         // Without what was set aside the snapshot would hide that it ever was.
         self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)

@@ -74,6 +74,7 @@ pub(super) fn next_message(state: &mut PeerState, content: &mut Content, made: &
             let empty = automerge::Automerge::new();
             empty.generate_sync_message(&mut state.sync).map(Outgoing::new)
         }
+        Content::Away => None,
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 mod deep;
 mod entries;
 mod follow;
+mod lost;
 mod rest;
 mod snapshots;
 mod sync;

@@ -1,0 +1,123 @@
+//! A log that cannot be read when a document has to be built anew: nobody goes on with less than what is committed.
+
+use std::{sync::Arc, time::Duration};
+
+use aetherflow_log_core::Storage;
+use aetherflow_oplog::{LogHandle, LogOptions};
+use aetherflow_schema::{
+    documents::{DocumentError, Documents, PeerFrame},
+    id::DocumentId,
+};
+use aetherflow_statesync::{Statesync, StatesyncOptions};
+use automerge::{AutoCommit, ROOT, transaction::Transactable};
+use serde_json::json;
+
+use crate::common::{
+    Client,
+    author::{Author, submit},
+    document, eventually, grant, server,
+    watched::Watched,
+};
+
+fn start(storage: Arc<dyn Storage>, budget: Duration) -> (Statesync, LogHandle) {
+    let log = LogHandle::start(storage, LogOptions::default()).unwrap();
+    let mut options = StatesyncOptions::new(server());
+    options.apply_budget = budget;
+    (Statesync::new(log.clone(), options), log)
+}
+
+const AMPLE: Duration = Duration::from_secs(60);
+
+/// A document with somebody who writes and somebody who only listens.
+async fn with_peers(statesync: &Statesync, id: &DocumentId) -> (Client, Client) {
+    let mut writer = Client::open(statesync, id).await;
+    writer.doc.put(ROOT, "a", 1).unwrap();
+    writer.until_saved().await;
+    let mut listener = Client::open(statesync, id).await;
+    listener.request().await;
+    eventually("the listener has the document", async || {
+        listener.exchange().await;
+        listener.doc.get_heads() == writer.doc.get_heads()
+    })
+    .await;
+    (writer, listener)
+}
+
+async fn is_lost(client: &mut Client) {
+    eventually("the peer is told to come again", async || {
+        let frames = client.receive_all();
+        frames.iter().any(|frame| matches!(frame, PeerFrame::Lost { .. }))
+    })
+    .await;
+}
+
+/// Another change with an actor and sequence number that exist: it is stored, and automerge refuses it.
+fn forge(honest: &AutoCommit) -> Author {
+    let mut forger = Author::new();
+    forger.doc.set_actor(honest.get_actor().clone());
+    forger.doc.put(ROOT, "forged", true).unwrap();
+    forger
+}
+
+async fn goes_on(statesync: &Statesync, id: &DocumentId, mut writer: Client) {
+    let mut again = Client::open(statesync, id).await;
+    again.doc = std::mem::take(&mut writer.doc);
+    again.doc.put(ROOT, "b", 2).unwrap();
+    again.until_saved().await;
+    let json = statesync.read(grant(id), Default::default()).await.unwrap();
+    assert_eq!(json.content, json!({"a": 1, "b": 2}));
+    let set_aside = statesync.quarantined().await;
+    assert_eq!(set_aside.len(), 1, "the forged change, found again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_cannot_be_built_anew_is_closed_and_whole_when_it_is_opened_again() {
+    let storage = Watched::new();
+    let (statesync, _) = start(storage.clone(), AMPLE);
+    let id = document(1);
+    let (mut writer, mut listener) = with_peers(&statesync, &id).await;
+    let forged = forge(&writer.doc).write(0);
+    storage.reading.fail(true);
+    let submitted = submit(&statesync, &id, forged).await;
+    assert!(matches!(submitted, Err(DocumentError::Unknown(_))), "{submitted:?}");
+    is_lost(&mut writer).await;
+    is_lost(&mut listener).await;
+    let read = statesync.read(grant(&id), Default::default()).await;
+    assert!(matches!(read, Err(DocumentError::Unreadable(_))), "{read:?}");
+    storage.reading.fail(false);
+    goes_on(&statesync, &id, writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn building_a_document_anew_has_a_deadline() {
+    let storage = Watched::new();
+    let (statesync, _) = start(storage.clone(), Duration::from_millis(200));
+    let id = document(1);
+    let (mut writer, mut listener) = with_peers(&statesync, &id).await;
+    let forged = forge(&writer.doc).write(0);
+    storage.reading.stop(true);
+    let submitted = submit(&statesync, &id, forged).await;
+    assert!(matches!(submitted, Err(DocumentError::Unknown(_))), "{submitted:?}");
+    is_lost(&mut writer).await;
+    is_lost(&mut listener).await;
+    storage.reading.stop(false);
+    goes_on(&statesync, &id, writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_cannot_be_read_after_the_log_resumed_is_closed() {
+    let storage = Watched::new();
+    let (statesync, log) = start(storage.clone(), AMPLE);
+    let id = document(1);
+    let (mut writer, _listener) = with_peers(&statesync, &id).await;
+    storage.inner.fail_next_write("the disk is full");
+    let failed = submit(&statesync, &id, Author::new().write(1)).await;
+    assert!(matches!(failed, Err(DocumentError::Unknown(_))), "{failed:?}");
+    log.resume().await.unwrap();
+    storage.reading.fail(true);
+    statesync.resumed().await;
+    is_lost(&mut writer).await;
+    storage.reading.fail(false);
+    let json = statesync.read(grant(&id), Default::default()).await.unwrap();
+    assert_eq!(json.content, json!({"a": 1}));
+}
