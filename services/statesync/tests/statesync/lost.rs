@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::common::{
     Client,
     author::{Author, submit},
-    document, eventually, grant, server,
+    document, eventually, grant, grant_write, server,
     watched::Watched,
 };
 
@@ -120,4 +120,24 @@ async fn a_document_that_cannot_be_read_after_the_log_resumed_is_closed() {
     storage.reading.fail(false);
     let json = statesync.read(grant(&id), Default::default()).await.unwrap();
     assert_eq!(json.content, json!({"a": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn making_a_document_of_json_or_a_file_is_given_up_when_it_takes_too_long() {
+    let (statesync, _) = start(Watched::new(), Duration::ZERO);
+    let content = json!({"list": (0..20_000).collect::<Vec<_>>()});
+    let created = statesync.create(grant_write(&document(1)), Some(content)).await;
+    let mut file = AutoCommit::new();
+    for n in 0..2_000 {
+        file.put(ROOT, "n", n).unwrap();
+        file.commit();
+    }
+    let imported = statesync.import(grant_write(&document(2)), file.save().into()).await;
+    for written in [created, imported] {
+        let Err(DocumentError::Invalid(reason)) = written else {
+            panic!("{written:?}");
+        };
+        assert!(reason.contains("too long"), "{reason}");
+    }
+    assert_eq!(statesync.list(None, 10).await.unwrap(), [], "nothing of it was stored");
 }
