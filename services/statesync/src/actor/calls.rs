@@ -7,7 +7,7 @@ use aetherflow_schema::{
     id::{DocumentId, Offset},
     record::EncodedEntry,
 };
-use automerge::Automerge;
+use automerge::{Automerge, SaveOptions};
 use bytes::Bytes;
 use tokio::{task, time};
 
@@ -122,7 +122,12 @@ impl Actor {
 /// The log entries for a document as a whole, and for its beginning if it `is_new`.
 fn entries(document: &DocumentId, author: &Author, doc: &Automerge, is_new: bool) -> Result<Vec<EncodedEntry>, String> {
     let created = is_new.then(|| intake::created(document, author));
-    let changes = intake::whole(document, author, doc, &doc.save());
+    // Changes that wait for others do not come along when a document is merged into another.
+    let options = SaveOptions {
+        retain_orphans: false,
+        ..SaveOptions::default()
+    };
+    let changes = intake::whole(document, author, doc, &doc.save_with_options(options));
     let drafts = created.into_iter().chain(changes);
     drafts
         .map(|draft| draft.encode().map_err(|error| error.to_string()))

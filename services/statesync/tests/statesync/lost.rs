@@ -123,6 +123,26 @@ async fn a_document_that_cannot_be_read_after_the_log_resumed_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_imported_file_is_the_same_in_the_log_as_in_memory() {
+    let storage = Watched::new();
+    let id = document(1);
+    let mut file = AutoCommit::new();
+    for n in 0..300 {
+        file.put(ROOT, "n", n).unwrap();
+        file.commit();
+    }
+    // It waits for one that is not in the file.
+    let waiting = Author::new().write(2).remove(1);
+    file.load_incremental(&waiting).unwrap();
+    let (statesync, _) = start(storage.clone(), AMPLE);
+    statesync.import(grant_write(&id), file.save().into()).await.unwrap();
+    let before = statesync.export(grant(&id), Default::default()).await.unwrap();
+    let (statesync, _) = start(storage, AMPLE);
+    let after = statesync.export(grant(&id), Default::default()).await.unwrap();
+    assert!(before == after, "{} bytes, then {}", before.len(), after.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn making_a_document_of_json_or_a_file_is_given_up_when_it_takes_too_long() {
     let (statesync, _) = start(Watched::new(), Duration::ZERO);
     let content = json!({"list": (0..20_000).collect::<Vec<_>>()});
