@@ -24,12 +24,18 @@ use serde_json::{Map, Number, Value};
 /// document nested without end would be the end of the process.
 const DEPTH: usize = 512;
 
+/// Memory that a document may take as JSON, about: its log may be a thousandth of that.
+const MEMORY: usize = 256 << 20;
+
 /// Why one is not made of the other.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JsonError {
     /// It is nested deeper than any reader can be expected to follow.
     #[error("it is nested more than {} levels deep, which is too deep for JSON", DEPTH)]
     TooDeep,
+    /// It would take more memory than one document may.
+    #[error("it takes more than {} bytes of memory as JSON", MEMORY)]
+    TooLarge,
     /// Automerge does not take it.
     #[error(transparent)]
     Automerge(#[from] AutomergeError),
@@ -39,13 +45,25 @@ pub(crate) enum JsonError {
 pub(crate) fn from_automerge(doc: &Automerge, heads: Option<&[ChangeHash]>) -> Result<Value, JsonError> {
     let mut outer: Vec<Object<'_>> = Vec::new();
     let mut object = Object::new(doc, &ROOT, ObjType::Map, heads);
+    let mut left = MEMORY;
+    let mut take = |bytes: usize| {
+        left = left.checked_sub(bytes).ok_or(JsonError::TooLarge)?;
+        Ok::<_, JsonError>(())
+    };
     loop {
         let value = match object.next() {
-            Some(Item::Scalar(value)) => value,
-            Some(Item::Object(id, ObjType::Text)) => Value::String(match heads {
-                Some(heads) => doc.text_at(id, heads)?,
-                None => doc.text(id)?,
-            }),
+            Some(Item::Scalar(scalar)) => {
+                take(bytes_within(&scalar))?;
+                from_scalar(&scalar)
+            }
+            Some(Item::Object(id, ObjType::Text)) => {
+                let text = match heads {
+                    Some(heads) => doc.text_at(id, heads)?,
+                    None => doc.text(id)?,
+                };
+                take(text.len())?;
+                Value::String(text)
+            }
             Some(Item::Object(..)) if outer.len() == DEPTH => return Err(JsonError::TooDeep),
             Some(Item::Object(id, kind)) => {
                 let inner = Object::new(doc, &id, kind, heads);
@@ -59,7 +77,7 @@ pub(crate) fn from_automerge(doc: &Automerge, heads: Option<&[ChangeHash]>) -> R
                 mem::replace(&mut object, parent).into_json()
             }
         };
-        object.push(value);
+        take(object.push(value))?;
     }
 }
 
@@ -70,8 +88,8 @@ enum Object<'a> {
     List(Box<ListRange<'a>>, Vec<Value>),
 }
 
-enum Item {
-    Scalar(Value),
+enum Item<'a> {
+    Scalar(ScalarValueRef<'a>),
     Object(ObjId, ObjType),
 }
 
@@ -91,26 +109,38 @@ impl<'a> Object<'a> {
         Self::Map(Box::new(items), Map::new(), String::new())
     }
 
-    fn next(&mut self) -> Option<Item> {
+    fn next(&mut self) -> Option<Item<'a>> {
         match self {
             Self::Map(items, _, key) => {
                 let item = items.next()?;
                 *key = item.key.to_string();
-                Some(Item::new(&item.value, || item.id()))
+                Some(match item.value {
+                    ValueRef::Object(kind) => Item::Object(item.id(), kind),
+                    ValueRef::Scalar(scalar) => Item::Scalar(scalar),
+                })
             }
             Self::List(items, _) => {
                 let item = items.next()?;
-                Some(Item::new(&item.value, || item.id()))
+                Some(match item.value {
+                    ValueRef::Object(kind) => Item::Object(item.id(), kind),
+                    ValueRef::Scalar(scalar) => Item::Scalar(scalar),
+                })
             }
         }
     }
 
-    fn push(&mut self, value: Value) {
+    /// Adds what was read last. Bytes of memory for the place it has.
+    fn push(&mut self, value: Value) -> usize {
         match self {
             Self::Map(_, fields, key) => {
+                let bytes = mem::size_of::<(String, Value)>() + key.len();
                 fields.insert(mem::take(key), value);
+                bytes
             }
-            Self::List(_, values) => values.push(value),
+            Self::List(_, values) => {
+                values.push(value);
+                mem::size_of::<Value>()
+            }
         }
     }
 
@@ -122,12 +152,12 @@ impl<'a> Object<'a> {
     }
 }
 
-impl Item {
-    fn new(value: &ValueRef<'_>, id: impl FnOnce() -> ObjId) -> Self {
-        match value {
-            ValueRef::Object(kind) => Self::Object(id(), *kind),
-            ValueRef::Scalar(scalar) => Self::Scalar(from_scalar(scalar)),
-        }
+/// Memory that a value takes as JSON beside the value itself.
+fn bytes_within(scalar: &ScalarValueRef<'_>) -> usize {
+    match scalar {
+        ScalarValueRef::Str(text) => text.len(),
+        ScalarValueRef::Bytes(bytes) => bytes.len().saturating_mul(mem::size_of::<Value>()),
+        _ => 0,
     }
 }
 
@@ -251,6 +281,18 @@ mod tests {
         fields.insert("list".to_owned(), Value::Array(Vec::new()));
         fields.insert("counter".to_owned(), 8.into());
         assert_eq!(from_automerge(&doc, None).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_small_as_a_document_and_large_as_json_is_refused() {
+        let mut doc = AutoCommit::new();
+        let each = MEMORY / mem::size_of::<Value>() / 2;
+        doc.put(ROOT, "half", vec![0u8; each]).unwrap();
+        let half = Automerge::load(&doc.save()).unwrap();
+        assert!(from_automerge(&half, None).unwrap()["half"].is_array());
+        doc.put(ROOT, "more", vec![0u8; each]).unwrap();
+        let whole = Automerge::load(&doc.save()).unwrap();
+        assert!(matches!(from_automerge(&whole, None), Err(JsonError::TooLarge)));
     }
 
     #[test]
