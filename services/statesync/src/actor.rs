@@ -219,7 +219,7 @@ impl Actor {
             Input::Release(answer) => {
                 self.given_up.clear();
                 let reloaded = self.reload().await;
-                let _ = answer.send(reloaded.as_ref().map(|()| ()).map_err(Lost::unreadable));
+                let _ = answer.send(reloaded.as_ref().copied().map_err(Lost::unreadable));
                 reloaded?;
             }
             Input::Submit(author, changes, answer) => self.submit(author, changes, answer).await,

@@ -10,7 +10,7 @@ use crate::{contained, intake::Received, recent::Recent};
 /// What one change of a live document costs in memory, about: measured on documents of single-character edits.
 const LIVE_BYTES_PER_CHANGE: u64 = 900;
 
-/// A document with more changes than this is saved where that blocks no other.
+/// What goes over all changes of a document with more of them than this is done where it blocks no other.
 const LARGE_CHANGES: u64 = 500;
 
 /// The state of a document in memory.
@@ -59,12 +59,19 @@ impl Live {
         match &self.saved {
             Some((of, bytes)) if *of == heads => bytes.clone(),
             _ => {
-                let save = || self.doc.save();
-                let large = self.changes > LARGE_CHANGES;
-                let bytes = Bytes::from(if large { task::block_in_place(save) } else { save() });
+                let bytes = Bytes::from(self.over_all(Automerge::save));
                 self.saved = Some((heads, bytes.clone()));
                 bytes
             }
+        }
+    }
+
+    /// Does what may go over all changes of the document.
+    pub(crate) fn over_all<T>(&self, work: impl FnOnce(&Automerge) -> T) -> T {
+        if self.changes > LARGE_CHANGES {
+            task::block_in_place(|| work(&self.doc))
+        } else {
+            work(&self.doc)
         }
     }
 

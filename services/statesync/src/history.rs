@@ -98,7 +98,7 @@ pub(crate) fn page(
     let changes: Vec<HistoryChange> = page
         .iter()
         .zip(offsets)
-        .zip(after + 1..)
+        .zip(after.saturating_add(1)..)
         .map(|((change, offset), index)| HistoryChange {
             index,
             hash: to_schema(&change.hash),
@@ -111,7 +111,7 @@ pub(crate) fn page(
             committed_ms: offset.and_then(|offset| dates.get(&offset).copied()),
         })
         .collect();
-    let end = after + changes.len() as u64;
+    let end = after.saturating_add(changes.len() as u64);
     Ok(HistoryPage {
         total,
         changes,

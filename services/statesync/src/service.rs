@@ -21,7 +21,7 @@ use aetherflow_schema::{
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
-    task,
+    task::{self, JoinSet},
 };
 
 use crate::{
@@ -163,9 +163,12 @@ impl Statesync {
     /// The log takes writes again: peers whose edits were refused are asked for them.
     pub async fn resumed(&self) {
         let actors: Vec<_> = self.shared.open().values().cloned().collect();
+        let mut told = JoinSet::new();
         for actor in actors {
-            let _ = actor.send(Input::Resumed).await;
+            // One that has much to do keeps none of the others waiting; one that has ended reads the log when it is opened.
+            told.spawn(async move { actor.send(Input::Resumed).await });
         }
+        told.join_all().await;
     }
 
     pub(crate) fn actor(&self, document: &DocumentId) -> mpsc::Sender<Input> {
