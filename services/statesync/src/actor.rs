@@ -265,7 +265,8 @@ impl Actor {
 
     /// The log takes writes again, and has been looked at: what was stored after all is part of the document.
     async fn resumed(&mut self) -> Result<(), Lost> {
-        if self.uncertain {
+        // What is uncertain may have been appended when the document was last open, before it was loaded here.
+        if self.uncertain || self.is_behind().await? {
             self.reload().await?;
             self.uncertain = false;
         }

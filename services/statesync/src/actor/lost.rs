@@ -10,7 +10,7 @@ use aetherflow_schema::{
 };
 use tokio::{task, time};
 
-use super::{Actor, Input, Then, apart::Unapplied, flatten, input::fail};
+use super::{Actor, InFlight, Input, Then, apart::Unapplied, append_error, flatten, input::fail};
 use crate::load;
 
 /// The content is gone and could not be had again: the document has to be opened anew.
@@ -58,23 +58,36 @@ impl Actor {
         Ok(())
     }
 
-    /// Ends the document for everybody. Who opens it next has it loaded from the log.
+    /// Whether the log has more of the document than is known here.
+    pub(super) async fn is_behind(&self) -> Result<bool, Lost> {
+        let (log, document) = (self.log.clone(), self.document.clone());
+        let tail = flatten(task::spawn_blocking(move || log.document_tail(&document)).await)?;
+        Ok(tail > Some(self.offset))
+    }
+
+    /// Ends the document for everybody. Who opens it next has it loaded from the log; so nothing may be on its way there
+    /// any more.
     pub(super) async fn close(mut self, lost: &Lost) {
         tracing::error!(doc = %self.document, error = %lost, "the document is closed, to be opened anew from the log");
-        self.shared.forget(&self.document);
-        self.inbox.close();
-        self.peers.lose(&lost.to_string());
-        for in_flight in self.in_flight.drain(..) {
-            match in_flight.then {
+        for InFlight { commit, then, .. } in std::mem::take(&mut self.in_flight) {
+            let failed = match commit {
+                Some(commit) => commit.await.err().map(append_error),
+                None => None,
+            };
+            let error = failed.unwrap_or_else(|| lost.unknown());
+            match then {
                 Then::Frame(..) => {}
                 Then::Write(_, answer) => {
-                    let _ = answer.send(Err(lost.unknown()));
+                    let _ = answer.send(Err(error));
                 }
                 Then::Submit(_, answer) => {
-                    let _ = answer.send(Err(lost.unknown()));
+                    let _ = answer.send(Err(error));
                 }
             }
         }
+        self.shared.forget(&self.document);
+        self.inbox.close();
+        self.peers.lose(&lost.to_string());
         while let Some(input) = self.inbox.recv().await {
             match input {
                 Input::Attach(_, peer) => {

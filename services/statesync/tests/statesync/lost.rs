@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 use aetherflow_log_core::Storage;
 use aetherflow_oplog::{LogHandle, LogOptions};
 use aetherflow_schema::{
+    access::AuthorizedEdit,
+    document_log::{Changes, DocumentLog},
     documents::{DocumentError, Documents, PeerFrame},
-    id::DocumentId,
+    id::{DocumentId, OpId},
+    record::{EntryDraft, EntryKind},
 };
 use aetherflow_statesync::{Statesync, StatesyncOptions};
 use automerge::{AutoCommit, ROOT, transaction::Transactable};
@@ -59,7 +62,7 @@ fn forge(honest: &AutoCommit) -> Author {
     forger
 }
 
-async fn goes_on(statesync: &Statesync, id: &DocumentId, mut writer: Client) {
+async fn goes_on(statesync: &Statesync, id: &DocumentId, writer: &mut Client) {
     let mut again = Client::open(statesync, id).await;
     again.doc = std::mem::take(&mut writer.doc);
     again.doc.put(ROOT, "b", 2).unwrap();
@@ -85,7 +88,7 @@ async fn a_document_that_cannot_be_built_anew_is_closed_and_whole_when_it_is_ope
     let read = statesync.read(grant(&id), Default::default()).await;
     assert!(matches!(read, Err(DocumentError::Unreadable(_))), "{read:?}");
     storage.reading.fail(false);
-    goes_on(&statesync, &id, writer).await;
+    goes_on(&statesync, &id, &mut writer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +104,7 @@ async fn building_a_document_anew_has_a_deadline() {
     is_lost(&mut writer).await;
     is_lost(&mut listener).await;
     storage.reading.stop(false);
-    goes_on(&statesync, &id, writer).await;
+    goes_on(&statesync, &id, &mut writer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +123,77 @@ async fn a_document_that_cannot_be_read_after_the_log_resumed_is_closed() {
     storage.reading.fail(false);
     let json = statesync.read(grant(&id), Default::default()).await.unwrap();
     assert_eq!(json.content, json!({"a": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_when_a_document_is_closed_is_there_when_it_is_opened_again() {
+    let storage = Watched::new();
+    let (statesync, _) = start(storage.clone(), AMPLE);
+    let id = document(1);
+    let (mut writer, _listener) = with_peers(&statesync, &id).await;
+    let forged = forge(&writer.doc).write(0);
+    let send = async |changes| {
+        let document = id.clone();
+        let edit = AuthorizedEdit::new(&grant(&id), Changes { document, changes }).unwrap();
+        statesync.submit(edit).await.unwrap()
+    };
+    storage.writing.allow(Some(0));
+    let forged = send(forged).await;
+    eventually("the forged change is being written", async || storage.writing.waits()).await;
+    let sound = send(Author::new().write(1)).await;
+    // What is asked after it is answered after it was taken.
+    statesync.read(grant(&id), Default::default()).await.unwrap();
+    let reads = storage.reading.count();
+    storage.reading.fail(true);
+    storage.writing.allow(Some(1));
+    eventually("the document cannot be built anew", async || {
+        storage.reading.count() > reads
+    })
+    .await;
+    storage.reading.fail(false);
+    let next = tokio::spawn({
+        let (statesync, id) = (statesync.clone(), id.clone());
+        async move {
+            while statesync.read(grant(&id), Default::default()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    eventually("the other one is being written", async || storage.writing.waits()).await;
+    storage.writing.allow(None);
+    tokio::time::timeout(AMPLE, next).await.unwrap().unwrap();
+    for outcome in [forged.await, sound.await] {
+        assert!(matches!(outcome, Err(DocumentError::Unknown(_))), "{outcome:?}");
+    }
+    is_lost(&mut writer).await;
+    let json = statesync.read(grant(&id), Default::default()).await.unwrap();
+    assert_eq!(json.content, json!({"a": 1, "key 0": 0}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_after_all_is_there_when_the_log_resumed() {
+    let (statesync, log) = start(Watched::new(), AMPLE);
+    let id = document(1);
+    let (writer, mut listener) = with_peers(&statesync, &id).await;
+    let mut fork = Author::new();
+    fork.doc.merge(&mut writer.doc.clone()).unwrap();
+    fork.doc.put(ROOT, "late", true).unwrap();
+    let change = fork.write(0).pop().unwrap();
+    let draft = EntryDraft {
+        kind: EntryKind::Change,
+        document: id.clone(),
+        op_id: OpId(fork.doc.get_heads()[0].0),
+        author: grant(&id).author().clone(),
+        trace: None,
+        payload: change,
+    };
+    log.append(vec![draft.encode().unwrap()]).await.unwrap();
+    statesync.resumed().await;
+    eventually("the listener has it", async || {
+        listener.exchange().await;
+        listener.doc.get_heads() == fork.doc.get_heads()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

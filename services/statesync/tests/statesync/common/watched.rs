@@ -1,4 +1,4 @@
-//! A store whose reading of documents is counted, and can be made to fail or to wait.
+//! A store whose reading of documents is counted, and can be made to fail or to wait, and whose writing can be held back.
 
 use std::sync::{
     Arc, Condvar, Mutex,
@@ -23,9 +23,24 @@ pub(crate) struct Reading {
     goes_on: Condvar,
 }
 
+/// Writes are let through one by one, or all.
+#[derive(Default)]
+pub(crate) struct Writing {
+    held: Mutex<Held>,
+    goes_on: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    /// So many more may go on; all when there is no number.
+    left: Option<usize>,
+    waiting: bool,
+}
+
 pub(crate) struct Watched {
     pub(crate) inner: Arc<MemoryStorage>,
     pub(crate) reading: Reading,
+    pub(crate) writing: Writing,
 }
 
 impl Watched {
@@ -33,6 +48,7 @@ impl Watched {
         Arc::new(Self {
             inner: Arc::new(MemoryStorage::new(4)),
             reading: Reading::default(),
+            writing: Writing::default(),
         })
     }
 }
@@ -65,6 +81,27 @@ impl Reading {
     }
 }
 
+impl Writing {
+    /// So many more writes go on from now on; all when there is no number.
+    pub(crate) fn allow(&self, left: Option<usize>) {
+        self.held.lock().unwrap().left = left;
+        self.goes_on.notify_all();
+    }
+
+    /// Whether a write is being held back.
+    pub(crate) fn waits(&self) -> bool {
+        self.held.lock().unwrap().waiting
+    }
+
+    fn write(&self) {
+        let mut held = self.held.lock().unwrap();
+        held.waiting = true;
+        held = self.goes_on.wait_while(held, |held| held.left == Some(0)).unwrap();
+        held.waiting = false;
+        held.left = held.left.map(|left| left - 1);
+    }
+}
+
 impl Storage for Watched {
     fn document_entries(
         &self,
@@ -89,6 +126,7 @@ impl Storage for Watched {
     }
 
     fn write(&self, frames: &[Frame]) -> Result<(), StorageError> {
+        self.writing.write();
         self.inner.write(frames)
     }
 
