@@ -61,6 +61,14 @@ pub enum PeerFrame {
         /// Why, in words.
         reason: String,
     },
+    /// The document was closed here after a failure, and the peer hears no more of it: close the connection, so that it
+    /// connects and opens the document again.
+    Lost {
+        /// This document.
+        document: DocumentId,
+        /// Why, in words.
+        reason: String,
+    },
     /// The peer sent what no correct client sends: close the connection.
     Malformed {
         /// Of this document.

@@ -1,9 +1,11 @@
 //! Materialized documents. A cache: damaged or missing ones cost time, never data.
 //!
 //! ```text
-//! 0  format version = 1  u8    5  changes u64   15  heads, 32 bytes each
-//! 1  CRC32C of the rest u32   13  heads   u16       then the document
+//! 0  format version = 2  u8    5  changes u64   21  heads, 32 bytes each
+//! 1  CRC32C of the rest u32   13  heads   u64       then the document
 //! ```
+//!
+//! Version 1 counts the heads in a u16. It is still read.
 
 use aetherflow_log_core::storage::Snapshot;
 use aetherflow_schema::id::{ChangeHash, DocumentId, Offset, PartitionId};
@@ -17,9 +19,13 @@ use crate::{
     store::{ReadError, family},
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_FEW_HEADS: u8 = 1;
 const CRC_END: usize = 5;
-const FIXED: usize = 15;
+const COUNT_AT: usize = 13;
+const FIXED: usize = 21;
+/// In the version with few heads.
+const FIXED_FEW_HEADS: usize = 15;
 
 /// Adds it to a batch, and drops all older ones but the newest of them.
 pub(crate) fn put(db: &DB, batch: &mut WriteBatch, partition: PartitionId, document: &DocumentId, snapshot: &Snapshot) {
@@ -74,7 +80,7 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut value = Vec::with_capacity(FIXED + 32 * snapshot.heads.len() + snapshot.document.len());
     value.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     value.extend_from_slice(&snapshot.changes.to_be_bytes());
-    value.extend_from_slice(&(snapshot.heads.len() as u16).to_be_bytes());
+    value.extend_from_slice(&(snapshot.heads.len() as u64).to_be_bytes());
     snapshot.heads.iter().for_each(|head| value.extend_from_slice(&head.0));
     value.extend_from_slice(&snapshot.document);
     let crc = crc32c::crc32c(&value[CRC_END..]);
@@ -84,14 +90,19 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
 
 fn decode(offset: Offset, value: Vec<u8>) -> Option<Snapshot> {
     let crc = u32::from_be_bytes(value.get(1..CRC_END)?.try_into().ok()?);
-    if value[0] != VERSION || crc32c::crc32c(&value[CRC_END..]) != crc {
+    if crc32c::crc32c(&value[CRC_END..]) != crc {
         return None;
     }
-    let changes = u64::from_be_bytes(value.get(CRC_END..13)?.try_into().ok()?);
-    let heads = usize::from(u16::from_be_bytes(value.get(13..FIXED)?.try_into().ok()?));
-    let document_at = FIXED + 32 * heads;
+    let changes = u64::from_be_bytes(value.get(CRC_END..COUNT_AT)?.try_into().ok()?);
+    let count = value.get(COUNT_AT..)?;
+    let (heads, heads_at) = match value[0] {
+        VERSION => (u64::from_be_bytes(*count.first_chunk()?), FIXED),
+        VERSION_FEW_HEADS => (u16::from_be_bytes(*count.first_chunk()?).into(), FIXED_FEW_HEADS),
+        _ => return None,
+    };
+    let document_at = usize::try_from(heads).ok()?.checked_mul(32)?.checked_add(heads_at)?;
     let heads = value
-        .get(FIXED..document_at)?
+        .get(heads_at..document_at)?
         .chunks_exact(32)
         .map(|head| head.try_into().map(ChangeHash))
         .collect::<Result<_, _>>()
@@ -102,4 +113,54 @@ fn decode(offset: Offset, value: Vec<u8>) -> Option<Snapshot> {
         changes,
         document: Bytes::from(value).slice(document_at..),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(heads: u32) -> Snapshot {
+        let head = |n: u32| ChangeHash(std::array::from_fn(|at| n.to_be_bytes()[at % 4]));
+        Snapshot {
+            offset: Offset(7),
+            heads: (0..heads).map(head).collect(),
+            changes: u64::from(heads) + 3,
+            document: Bytes::from_static(b"a document"),
+        }
+    }
+
+    #[test]
+    fn any_number_of_heads_survives() {
+        for heads in [0, 1, 2, 65_535, 65_536, 70_000] {
+            let snapshot = snapshot(heads);
+            assert_eq!(decode(snapshot.offset, encode(&snapshot)), Some(snapshot));
+        }
+    }
+
+    #[test]
+    fn what_was_kept_with_a_small_count_is_still_read() {
+        let snapshot = snapshot(300);
+        let mut value = encode(&snapshot);
+        value.drain(COUNT_AT..COUNT_AT + FIXED - FIXED_FEW_HEADS);
+        value[0] = VERSION_FEW_HEADS;
+        let crc = crc32c::crc32c(&value[CRC_END..]);
+        value[1..CRC_END].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(decode(snapshot.offset, value), Some(snapshot));
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_version_is_none() {
+        let good = encode(&snapshot(3));
+        for length in 0..good.len() {
+            assert_eq!(decode(Offset(7), good[..length].to_vec()), None);
+        }
+        let mut newer = good.clone();
+        newer[0] = VERSION + 1;
+        assert_eq!(decode(Offset(7), newer), None);
+        for at in 1..good.len() {
+            let mut damaged = good.clone();
+            damaged[at] ^= 1;
+            assert_eq!(decode(Offset(7), damaged), None);
+        }
+    }
 }

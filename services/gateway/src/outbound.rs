@@ -344,6 +344,11 @@ impl PeerSink for Outbound {
                     message: text.into(),
                 })
             }
+            PeerFrame::Lost { document, reason } => {
+                let detail = format!("{reason} ({document})");
+                self.end(Ending::Now(Close::because(CloseCode::TryAgainLater, detail)));
+                false
+            }
             PeerFrame::Malformed { document, reason } => {
                 let detail = format!("{reason} ({document})");
                 self.end(Ending::Now(Close::because(CloseCode::MalformedMessage, detail)));

@@ -108,9 +108,10 @@ impl PeerSink for Reader {
     fn deliver(&self, frame: PeerFrame) -> bool {
         match frame {
             PeerFrame::Sync { .. } | PeerFrame::RemoteHeads { .. } => self.may_read() && self.outbound.deliver(frame),
-            PeerFrame::Unavailable { .. } | PeerFrame::Refused { .. } | PeerFrame::Malformed { .. } => {
-                self.outbound.deliver(frame)
-            }
+            PeerFrame::Unavailable { .. }
+            | PeerFrame::Refused { .. }
+            | PeerFrame::Lost { .. }
+            | PeerFrame::Malformed { .. } => self.outbound.deliver(frame),
         }
     }
 

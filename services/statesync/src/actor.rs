@@ -6,20 +6,22 @@
 //! every peer is told what there is to tell. So an answer never leaves before the commit, and fifty edits that come
 //! together make one answer.
 //! **On failure** of an append the author is told that the edit is not saved; of applying an entry, that entry is set aside
-//! and the rest of the document goes on.
+//! and the rest of the document goes on; of building the document from the log, the actor ends and its peers connect anew.
 //!
-//! `input` lists what can be asked; `frames` has what peers say, `calls` what is asked by HTTP, `submit` what is asked by clients that know changes
-//! and offsets, `apart` what takes long, `rest` what happens when nobody asks.
+//! `input` lists what can be asked; `frames` has what peers say, `calls` what is asked by HTTP, `submit` what is asked by
+//! clients that know changes and offsets, `apart` how committed entries are applied, `lost` what happens when they cannot
+//! be, `rest` what happens when nobody asks.
 
 mod apart;
 mod calls;
 mod frames;
 mod input;
+mod lost;
 mod rest;
 mod submit;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -31,23 +33,22 @@ use aetherflow_schema::{
     id::{DocumentId, Offset},
 };
 use automerge::{Automerge, Change};
-use bytes::Bytes;
 use tokio::{
     sync::mpsc,
     task,
     time::{self, Instant},
 };
 
-use self::input::fail;
 pub(crate) use self::input::{Answer, Input};
+use self::lost::Lost;
+use self::{apart::Unapplied, input::fail};
 use crate::{
-    content::{Content, Loaded},
+    content::{Content, Live, Loaded, SetAside},
     history,
     intake::Received,
     load,
     peers::{Peers, SessionKey},
     service::Shared,
-    to_schema,
 };
 
 /// Inputs handled before the peers are told: what makes fifty edits one answer.
@@ -56,6 +57,13 @@ const TOGETHER: usize = 64;
 const IN_FLIGHT: usize = 256;
 /// A sync message larger than this is decoded and applied where it blocks no other document.
 const LARGE_BYTES: usize = 16 << 10;
+
+/// Where something that was appended stands in the log.
+struct Placed {
+    offsets: Vec<Offset>,
+    /// Those of them that were not in the log before.
+    fresh: Vec<Offset>,
+}
 
 /// What is applied once its entries are committed.
 enum Then {
@@ -83,7 +91,9 @@ pub(crate) struct Actor {
     offset: Offset,
     /// Changes since the newest snapshot.
     unsaved: u64,
-    set_aside: Vec<(Offset, String)>,
+    set_aside: Vec<SetAside>,
+    /// Entries that took too long to apply.
+    given_up: BTreeSet<Offset>,
     /// Something was appended of which it is not known whether it was stored, and so whether it is to be applied.
     uncertain: bool,
     /// Memory of this document as counted in the shared sum.
@@ -94,6 +104,27 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
+    /// One that has nothing yet.
+    fn new(document: DocumentId, log: LogHandle, shared: Arc<Shared>, inbox: mpsc::Receiver<Input>) -> Self {
+        Self {
+            peers: Peers::new(document.clone(), shared.options.server.clone()),
+            document,
+            log,
+            shared,
+            inbox,
+            content: Content::Absent,
+            in_flight: VecDeque::new(),
+            offset: Offset::ZERO,
+            unsaved: 0,
+            set_aside: Vec::new(),
+            given_up: BTreeSet::new(),
+            uncertain: false,
+            counted: 0,
+            last_use: Instant::now(),
+            flush_at: None,
+        }
+    }
+
     /// Loads the document and serves it until it is idle.
     pub(crate) async fn run(
         document: DocumentId,
@@ -117,27 +148,14 @@ impl Actor {
                 return;
             }
         };
-        let mut actor = Self {
-            peers: Peers::new(document.clone(), shared.options.server.clone()),
-            document,
-            log,
-            shared,
-            inbox,
-            content: Content::Absent,
-            in_flight: VecDeque::new(),
-            offset: Offset::ZERO,
-            unsaved: 0,
-            set_aside: Vec::new(),
-            uncertain: false,
-            counted: 0,
-            last_use: Instant::now(),
-            flush_at: None,
-        };
+        let mut actor = Self::new(document, log, shared, inbox);
         actor.adopt(loaded);
-        actor.serve().await;
+        if let Err(lost) = actor.serve().await {
+            actor.close(&lost).await;
+        }
     }
 
-    async fn serve(&mut self) {
+    async fn serve(&mut self) -> Result<(), Lost> {
         loop {
             let quiet = self.rest_at();
             let flush_at = self.flush_at;
@@ -148,16 +166,16 @@ impl Actor {
                 biased;
                 result = async { match commit { Some(commit) => commit.await, None => std::future::pending().await } }, if committing => {
                     self.last_use = Instant::now();
-                    self.committed(result).await;
+                    self.committed(result).await?;
                 }
                 input = self.inbox.recv(), if room => match input {
                     Some(input) => {
                         self.last_use = Instant::now();
-                        self.take(input).await;
+                        self.take(input).await?;
                         for _ in 1..TOGETHER {
                             match self.inbox.try_recv() {
-                                Ok(input) if self.in_flight.len() < IN_FLIGHT => self.take(input).await,
-                                Ok(input) => { self.take(input).await; break }
+                                Ok(input) if self.in_flight.len() < IN_FLIGHT => self.take(input).await?,
+                                Ok(input) => { self.take(input).await?; break }
                                 Err(_) => break,
                             }
                         }
@@ -167,21 +185,21 @@ impl Actor {
                 () = time::sleep_until(flush_at.unwrap_or(quiet)), if flush_at.is_some() => {}
                 () = time::sleep_until(quiet) => {
                     if self.rest().await {
-                        return;
+                        return Ok(());
                     }
                     continue;
                 }
             }
-            self.settle().await;
+            self.settle().await?;
             self.flush_at = self.peers.flush(&mut self.content, Instant::now());
             self.count_memory();
         }
         self.save_snapshot().await;
         self.shared.forget(&self.document);
-        self.uncount_memory();
+        Ok(())
     }
 
-    async fn take(&mut self, input: Input) {
+    async fn take(&mut self, input: Input) -> Result<(), Lost> {
         match input {
             Input::Attach(key, peer) => self.peers.attach(key, peer),
             Input::Detach(key) => self.peers.detach(key),
@@ -199,26 +217,35 @@ impl Actor {
                 self.answer(answer, page).await;
             }
             Input::Release(answer) => {
+                self.given_up.clear();
                 let reloaded = self.reload().await;
-                let _ = answer.send(reloaded.map_err(unreadable));
+                let _ = answer.send(reloaded.as_ref().copied().map_err(Lost::unreadable));
+                reloaded?;
             }
             Input::Submit(author, changes, answer) => self.submit(author, changes, answer).await,
             Input::Snapshot(since, answer) => self.snapshot(since, answer).await,
-            Input::Resumed => self.resumed().await,
+            Input::Resumed => self.resumed().await?,
         }
+        Ok(())
     }
 
     /// The entries of the first frame in flight are committed, or failed.
-    async fn committed(&mut self, result: Result<Appended, AppendError>) {
+    async fn committed(&mut self, result: Result<Appended, AppendError>) -> Result<(), Lost> {
         let Some(first) = self.in_flight.pop_front() else {
-            return;
+            return Ok(());
         };
         match result {
             Ok(appended) => {
                 // Those that were in the log before were counted and applied before.
-                self.unsaved += appended.offsets.iter().filter(|offset| **offset > self.offset).count() as u64;
+                let is_fresh = |offset: &Offset| *offset > self.offset;
+                let fresh: Vec<_> = appended.offsets.iter().copied().filter(is_fresh).collect();
+                self.unsaved += fresh.len() as u64;
                 self.offset = self.offset.max(appended.last());
-                self.apply(first.then, appended.offsets, first.large).await;
+                let placed = Placed {
+                    offsets: appended.offsets,
+                    fresh,
+                };
+                return self.apply(first.then, placed, first.large).await;
             }
             Err(error) => {
                 self.uncertain |= matches!(error, AppendError::Unknown(_));
@@ -233,37 +260,39 @@ impl Actor {
                 }
             }
         }
+        Ok(())
     }
 
     /// The log takes writes again, and has been looked at: what was stored after all is part of the document.
-    async fn resumed(&mut self) {
-        if std::mem::take(&mut self.uncertain)
-            && let Err(error) = self.reload().await
-        {
-            tracing::error!(doc = %self.document, %error, "the document cannot be read");
+    async fn resumed(&mut self) -> Result<(), Lost> {
+        // What is uncertain may have been appended when the document was last open, before it was loaded here.
+        if self.uncertain || self.is_behind().await? {
+            self.reload().await?;
+            self.uncertain = false;
         }
         self.peers.ask_refused_again();
+        Ok(())
     }
 
     /// Applies what is in flight and waits for nothing, up to the first that does.
-    async fn settle(&mut self) {
+    async fn settle(&mut self) -> Result<(), Lost> {
         while self.in_flight.front().is_some_and(|first| first.commit.is_none()) {
             if let Some(first) = self.in_flight.pop_front() {
-                self.apply(first.then, Vec::new(), first.large).await;
+                let nowhere = Placed {
+                    offsets: Vec::new(),
+                    fresh: Vec::new(),
+                };
+                self.apply(first.then, nowhere, first.large).await?;
             }
         }
+        Ok(())
     }
 
-    async fn apply(&mut self, then: Then, offsets: Vec<Offset>, large: bool) {
+    async fn apply(&mut self, then: Then, placed: Placed, large: bool) -> Result<(), Lost> {
         match then {
-            Then::Submit(changes, answer) => self.apply_submitted(changes, offsets, answer, large).await,
-            Then::Frame(key, message) => self.apply_frame(key, message, large).await,
-            Then::Write(doc, answer) => {
-                let merged = self.merge(*doc).await;
-                let heads = self.content.heads().iter().map(to_schema).collect();
-                let offset = self.offset;
-                let _ = answer.send(merged.map(|()| Written { heads, offset }));
-            }
+            Then::Submit(changes, answer) => self.apply_submitted(changes, placed, answer, large).await,
+            Then::Frame(key, message) => self.apply_frame(key, message, &placed.fresh, large).await,
+            Then::Write(doc, answer) => self.apply_written(*doc, &placed.fresh, answer).await,
         }
     }
 
@@ -280,30 +309,21 @@ impl Actor {
     }
 
     /// Makes the content live.
-    async fn materialize(&mut self) -> Result<(), StorageError> {
+    async fn materialize(&mut self) -> Result<(), Lost> {
         let cold = match &self.content {
             Content::Live(_) => return Ok(()),
-            Content::Absent => Bytes::new(),
+            Content::Away => return self.reload().await,
+            Content::Absent => {
+                self.content = Content::Live(Box::new(Live::new(Automerge::new(), 0)));
+                return Ok(());
+            }
             Content::Cold(cold) => cold.whole.clone(),
         };
-        if cold.is_empty() {
-            self.content = Content::Live(Box::new(crate::content::Live::new(Automerge::new(), 0)));
-            return Ok(());
-        }
         let (log, document) = (self.log.clone(), self.document.clone());
         let work = task::spawn_blocking(move || load::materialize(&log, &document, &cold)).await;
         let loaded = flatten(work)?;
         self.content = loaded.content;
         self.note_set_aside(loaded.set_aside);
-        Ok(())
-    }
-
-    async fn reload(&mut self) -> Result<(), StorageError> {
-        let (log, document) = (self.log.clone(), self.document.clone());
-        let loaded = flatten(task::spawn_blocking(move || load::reload(&log, &document)).await)?;
-        let before = self.content.heads();
-        self.adopt(loaded);
-        self.after_change(&before);
         Ok(())
     }
 
@@ -315,7 +335,7 @@ impl Actor {
         self.note_set_aside(loaded.set_aside);
     }
 
-    fn note_set_aside(&mut self, set_aside: Vec<(Offset, String)>) {
+    fn note_set_aside(&mut self, set_aside: Vec<SetAside>) {
         for (offset, reason) in &set_aside {
             tracing::error!(doc = %self.document, %offset, reason, "an entry cannot be applied and was set aside");
         }
@@ -337,6 +357,24 @@ fn flatten<T>(result: Result<Result<T, StorageError>, task::JoinError>) -> Resul
 
 fn unreadable(error: StorageError) -> DocumentError {
     DocumentError::Unreadable(error.to_string())
+}
+
+/// Tells whoever is waiting for it what became of something committed.
+fn answer_committed<A, T>(
+    answer: Answer<A>,
+    applied: Result<Result<T, Unapplied>, Lost>,
+    done: impl FnOnce(T) -> A,
+) -> Result<(), Lost> {
+    let (said, goes_on) = match applied {
+        Ok(Ok(applied)) => (Ok(done(applied)), Ok(())),
+        Ok(Err(why)) => (
+            Err(DocumentError::Invalid(format!("stored, and set aside: {why}"))),
+            Ok(()),
+        ),
+        Err(lost) => (Err(lost.unknown()), Err(lost)),
+    };
+    let _ = answer.send(said);
+    goes_on
 }
 
 fn append_error(error: AppendError) -> DocumentError {

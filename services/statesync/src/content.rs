@@ -3,11 +3,15 @@
 use aetherflow_schema::id::Offset;
 use automerge::{Automerge, Change, ChangeHash, ReadDoc, sync, sync::SyncDoc};
 use bytes::Bytes;
+use tokio::task;
 
 use crate::{contained, intake::Received, recent::Recent};
 
 /// What one change of a live document costs in memory, about: measured on documents of single-character edits.
 const LIVE_BYTES_PER_CHANGE: u64 = 900;
+
+/// What goes over all changes of a document with more of them than this is done where it blocks no other.
+const LARGE_CHANGES: u64 = 500;
 
 /// The state of a document in memory.
 pub(crate) enum Content {
@@ -17,6 +21,8 @@ pub(crate) enum Content {
     Cold(Cold),
     /// An automerge document.
     Live(Box<Live>),
+    /// Whoever works on the automerge document has it, or has not given it back: it is to be built anew from the log.
+    Away,
 }
 
 /// A document that was not materialized.
@@ -53,10 +59,19 @@ impl Live {
         match &self.saved {
             Some((of, bytes)) if *of == heads => bytes.clone(),
             _ => {
-                let bytes = Bytes::from(self.doc.save());
+                let bytes = Bytes::from(self.over_all(Automerge::save));
                 self.saved = Some((heads, bytes.clone()));
                 bytes
             }
+        }
+    }
+
+    /// Does what may go over all changes of the document.
+    pub(crate) fn over_all<T>(&self, work: impl FnOnce(&Automerge) -> T) -> T {
+        if self.changes > LARGE_CHANGES {
+            task::block_in_place(|| work(&self.doc))
+        } else {
+            work(&self.doc)
         }
     }
 
@@ -67,6 +82,13 @@ impl Live {
         self.saved = None;
         contained(|| self.doc.apply_changes(changes.iter().cloned()))?.map_err(|error| error.to_string())?;
         self.recent.note(before, changes, &self.doc.get_heads());
+        Ok(())
+    }
+
+    /// Merges a document whose changes are committed.
+    pub(crate) fn merge(&mut self, other: &mut Automerge) -> Result<(), String> {
+        self.saved = None;
+        contained(|| self.doc.merge(other))?.map_err(|error| error.to_string())?;
         Ok(())
     }
 
@@ -100,23 +122,38 @@ impl Content {
     /// Whether there are changes that wait for others: they are in no heads. A cold document has none.
     pub(crate) fn has_waiting(&self) -> bool {
         match self {
-            Self::Absent | Self::Cold(_) => false,
+            Self::Absent | Self::Away | Self::Cold(_) => false,
             Self::Live(live) => !live.doc.get_missing_deps(&[]).is_empty(),
         }
     }
 
     pub(crate) fn heads(&self) -> Vec<ChangeHash> {
         match self {
-            Self::Absent => Vec::new(),
+            Self::Absent | Self::Away => Vec::new(),
             Self::Cold(cold) => cold.heads.clone(),
             Self::Live(live) => live.doc.get_heads(),
         }
     }
 
+    /// Keeps bytes and heads of a live document alone. What waits for others must be nothing.
+    pub(crate) fn cool(&mut self) {
+        let Self::Live(live) = self else { return };
+        let heads = live.doc.get_heads();
+        *self = if heads.is_empty() {
+            Self::Absent
+        } else {
+            Self::Cold(Cold {
+                heads,
+                changes: live.changes,
+                whole: live.saved(),
+            })
+        };
+    }
+
     /// Bytes it takes in memory, about.
     pub(crate) fn memory(&self) -> u64 {
         match self {
-            Self::Absent => 0,
+            Self::Absent | Self::Away => 0,
             Self::Cold(cold) => cold.whole.len() as u64,
             Self::Live(live) => {
                 let saved = live.saved.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
@@ -128,12 +165,15 @@ impl Content {
     /// The bytes for a peer that has nothing; `None` when there is nothing to give.
     pub(crate) fn whole(&mut self) -> Option<Bytes> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Away => None,
             Self::Cold(cold) => Some(cold.whole.clone()),
             Self::Live(live) => Some(live.saved()),
         }
     }
 }
+
+/// An entry that could not be applied, and why.
+pub(crate) type SetAside = (Offset, String);
 
 /// A position in the log and a document that contains everything up to there.
 pub(crate) struct Loaded {
@@ -143,5 +183,5 @@ pub(crate) struct Loaded {
     /// Changes after the newest snapshot.
     pub(crate) unsaved: u64,
     /// Entries that could not be applied, and why.
-    pub(crate) set_aside: Vec<(Offset, String)>,
+    pub(crate) set_aside: Vec<SetAside>,
 }

@@ -50,7 +50,10 @@ pub(crate) fn read(doc: &Automerge, at: &At) -> Result<DocumentJson, DocumentErr
     // Automerge takes "no heads" for "now", but the state before the first change is empty.
     let content = match &heads {
         Some(heads) if heads.is_empty() => serde_json::Value::Object(Default::default()),
-        heads => json::from_automerge(&doc.hydrate(heads.as_deref())),
+        heads => {
+            let content = json::from_automerge(doc, heads.as_deref());
+            content.map_err(|error| DocumentError::Invalid(format!("the document: {error}")))?
+        }
     };
     let changes = match (at, &heads) {
         (At::Change(index), _) => *index,
@@ -95,7 +98,7 @@ pub(crate) fn page(
     let changes: Vec<HistoryChange> = page
         .iter()
         .zip(offsets)
-        .zip(after + 1..)
+        .zip(after.saturating_add(1)..)
         .map(|((change, offset), index)| HistoryChange {
             index,
             hash: to_schema(&change.hash),
@@ -108,7 +111,7 @@ pub(crate) fn page(
             committed_ms: offset.and_then(|offset| dates.get(&offset).copied()),
         })
         .collect();
-    let end = after + changes.len() as u64;
+    let end = after.saturating_add(changes.len() as u64);
     Ok(HistoryPage {
         total,
         changes,

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     contained,
-    content::{Cold, Content, Live, Loaded},
+    content::{Cold, Content, Live, Loaded, SetAside},
     guard, to_automerge,
 };
 
@@ -30,8 +30,13 @@ struct Stored {
 }
 
 impl Stored {
+    /// The newest snapshot, if there is one, and what came after it.
     fn read(log: &LogHandle, document: &DocumentId) -> Result<Self, StorageError> {
         let snapshot = log.snapshot(document)?;
+        Self::after(snapshot, log, document)
+    }
+
+    fn after(snapshot: Option<Snapshot>, log: &LogHandle, document: &DocumentId) -> Result<Self, StorageError> {
         let mut tail: Vec<Entry> = Vec::new();
         loop {
             let after = tail.last().map_or_else(
@@ -53,6 +58,15 @@ impl Stored {
             .map(|entry| entry.offset)
             .or(snapshot)
             .unwrap_or_default()
+    }
+
+    fn loaded(&self, doc: Automerge, set_aside: Vec<SetAside>) -> Loaded {
+        Loaded {
+            content: live(doc),
+            offset: self.offset(),
+            unsaved: self.changes().count() as u64,
+            set_aside,
+        }
     }
 
     fn changes(&self) -> impl Iterator<Item = &Entry> {
@@ -103,58 +117,110 @@ impl Stored {
         })
     }
 
-    fn live(&self) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
+    /// All of it in one piece: fast, and all or nothing.
+    fn whole(&self) -> Result<Automerge, String> {
         let mut bytes = BytesMut::new();
         if let Some(snapshot) = &self.snapshot {
             bytes.extend_from_slice(&snapshot.document);
         }
         self.changes()
             .for_each(|entry| bytes.extend_from_slice(&entry.draft.payload));
-        let set_aside = match load_whole(&bytes) {
-            Ok(doc) => return Ok((live(doc), Vec::new())),
-            Err(reason) => {
-                tracing::warn!(%reason, "a document does not load in one piece; its entries are applied one by one");
-                Vec::new()
-            }
-        };
-        self.one_by_one(set_aside)
+        load_whole(&bytes)
     }
 
-    /// Applies the entries singly, and sets those aside that cannot be applied: the rest of the document is served.
-    fn one_by_one(&self, mut set_aside: Vec<(Offset, String)>) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
-        let mut doc = match &self.snapshot {
-            Some(snapshot) => load_whole(&snapshot.document)
-                .map_err(|reason| StorageError::Unreadable(format!("the snapshot: {reason}")))?,
-            None => Automerge::new(),
-        };
+    /// What the entries are applied to.
+    fn base(&self) -> Result<Automerge, String> {
+        match &self.snapshot {
+            Some(snapshot) => load_whole(&snapshot.document),
+            None => Ok(Automerge::new()),
+        }
+    }
+
+    /// Applies the entries to `base` one after the other, but for those given up, and sets those aside that cannot be
+    /// applied: the rest of the document is served.
+    fn one_by_one(
+        &self,
+        base: Automerge,
+        given_up: &BTreeSet<Offset>,
+    ) -> Result<(Automerge, Vec<SetAside>), StorageError> {
+        let mut set_aside = Vec::new();
+        // Where to go back to, and what was applied since: a change that fails may leave the document in between.
+        let mut sound = base.clone();
+        let mut doc = base;
+        let mut since: Vec<&Entry> = Vec::new();
         for entry in self.changes() {
-            let before = doc.clone();
-            let applied = contained(|| apply(&mut doc, entry)).and_then(|applied| applied);
-            if let Err(reason) = applied {
-                doc = before;
-                set_aside.push((entry.offset, reason));
+            if given_up.contains(&entry.offset) {
+                set_aside.push((entry.offset, "applying it took too long".to_owned()));
+                continue;
+            }
+            let Err(reason) = apply(&mut doc, entry) else {
+                since.push(entry);
+                continue;
+            };
+            set_aside.push((entry.offset, reason));
+            doc = sound;
+            for entry in since.drain(..) {
+                // It was applied before, to the same document.
+                apply(&mut doc, entry).map_err(|reason| {
+                    let offset = entry.offset;
+                    StorageError::Unreadable(format!(
+                        "the entry at {offset} can be applied once and not again: {reason}"
+                    ))
+                })?;
+            }
+            sound = doc.clone();
+        }
+        Ok((doc, set_aside))
+    }
+}
+
+/// Builds the document. A snapshot that does not load is one that is not there: the log has everything.
+fn build(
+    mut stored: Stored,
+    log: &LogHandle,
+    document: &DocumentId,
+    given_up: &BTreeSet<Offset>,
+) -> Result<Loaded, StorageError> {
+    loop {
+        if given_up.is_empty() {
+            match stored.whole() {
+                Ok(doc) => return Ok(stored.loaded(doc, Vec::new())),
+                Err(reason) => {
+                    tracing::warn!(doc = %document, reason, "it does not load in one piece; its entries are applied one by one");
+                }
             }
         }
-        Ok((live(doc), set_aside))
+        match stored.base() {
+            Ok(base) => {
+                let (doc, set_aside) = stored.one_by_one(base, given_up)?;
+                return Ok(stored.loaded(doc, set_aside));
+            }
+            Err(reason) => {
+                tracing::error!(doc = %document, reason, "a snapshot does not load; the document is built from the log alone");
+                stored = Stored::after(None, log, document)?;
+            }
+        }
     }
 }
 
 fn apply(doc: &mut Automerge, entry: &Entry) -> Result<(), String> {
-    match entry.draft.kind {
+    let payload = &entry.draft.payload;
+    let applied = contained(|| match entry.draft.kind {
         EntryKind::Change => {
-            let change = Change::from_bytes(entry.draft.payload.to_vec()).map_err(|error| error.to_string())?;
+            let change = Change::from_bytes(payload.to_vec()).map_err(|error| error.to_string())?;
             doc.apply_changes([change]).map_err(|error| error.to_string())
         }
         _ => doc
-            .load_incremental(&entry.draft.payload)
+            .load_incremental(payload)
             .map(|_| ())
             .map_err(|error| error.to_string()),
-    }
+    });
+    applied.and_then(|applied| applied)
 }
 
-fn live(doc: Automerge) -> Live {
+fn live(doc: Automerge) -> Content {
     let changes = count(&doc);
-    Live::new(doc, changes)
+    Content::Live(Box::new(Live::new(doc, changes)))
 }
 
 /// How many changes a document has.
@@ -185,21 +251,16 @@ pub(crate) fn load_whole(bytes: &[u8]) -> Result<Automerge, String> {
 /// Reads a document, as cold as can be. Blocks on the disk.
 pub(crate) fn load(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
     let stored = Stored::read(log, document)?;
-    let unsaved = stored.changes().count() as u64;
-    let offset = stored.offset();
-    let (content, set_aside) = match stored.cold() {
-        Some(cold) if cold.heads.is_empty() => (Content::Absent, Vec::new()),
-        Some(cold) => (Content::Cold(cold), Vec::new()),
-        None => {
-            let (live, set_aside) = stored.live()?;
-            (Content::Live(Box::new(live)), set_aside)
-        }
+    let content = match stored.cold() {
+        Some(cold) if cold.heads.is_empty() => Content::Absent,
+        Some(cold) => Content::Cold(cold),
+        None => return build(stored, log, document, &BTreeSet::new()),
     };
     Ok(Loaded {
         content,
-        offset,
-        unsaved,
-        set_aside,
+        offset: stored.offset(),
+        unsaved: stored.changes().count() as u64,
+        set_aside: Vec::new(),
     })
 }
 
@@ -207,23 +268,20 @@ pub(crate) fn load(log: &LogHandle, document: &DocumentId) -> Result<Loaded, Sto
 pub(crate) fn materialize(log: &LogHandle, document: &DocumentId, cold: &Bytes) -> Result<Loaded, StorageError> {
     match load_whole(cold) {
         Ok(doc) => Ok(Loaded {
-            content: Content::Live(Box::new(live(doc))),
+            content: live(doc),
             offset: Offset::ZERO,
             unsaved: 0,
             set_aside: Vec::new(),
         }),
-        Err(_) => reload(log, document),
+        Err(_) => reload(log, document, &BTreeSet::new()),
     }
 }
 
-/// Materializes a document from the log alone. Blocks.
-pub(crate) fn reload(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
-    let stored = Stored::read(log, document)?;
-    let (live, set_aside) = stored.live()?;
-    Ok(Loaded {
-        offset: stored.offset(),
-        unsaved: stored.changes().count() as u64,
-        content: Content::Live(Box::new(live)),
-        set_aside,
-    })
+/// Materializes a document from the log alone, without the entries that were given up. Blocks.
+pub(crate) fn reload(
+    log: &LogHandle,
+    document: &DocumentId,
+    given_up: &BTreeSet<Offset>,
+) -> Result<Loaded, StorageError> {
+    build(Stored::read(log, document)?, log, document, given_up)
 }

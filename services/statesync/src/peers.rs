@@ -137,6 +137,14 @@ impl Peers {
         }
     }
 
+    /// Ends all peers: they have to open the document anew.
+    pub(crate) fn lose(&mut self, reason: &str) {
+        for state in std::mem::take(&mut self.states).into_values() {
+            let (document, reason) = (self.document.clone(), reason.to_owned());
+            state.peer.sink.deliver(PeerFrame::Lost { document, reason });
+        }
+    }
+
     /// Says to everybody what there is to say. Every message describes `content`, which holds committed changes only.
     /// Returns when to come again for peers that have not answered yet.
     pub(crate) fn flush(&mut self, content: &mut Content, now: Instant) -> Option<Instant> {

@@ -21,7 +21,7 @@ use aetherflow_schema::{
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
-    task,
+    task::{self, JoinSet},
 };
 
 use crate::{
@@ -42,7 +42,8 @@ pub struct StatesyncOptions {
     pub idle: Duration,
     /// Bytes of materialized documents, about, beyond which those left alone are given back at once.
     pub memory_bytes: u64,
-    /// How long decoding or applying one large message may take before it is given up.
+    /// How long decoding or applying one large message, or building a document anew after a failure, may take before it
+    /// is given up.
     pub apply_budget: Duration,
 }
 
@@ -69,6 +70,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(options: StatesyncOptions) -> Self {
+        Self {
+            options,
+            memory: AtomicU64::new(0),
+            open: Mutex::default(),
+            quarantined: Mutex::default(),
+            sessions: AtomicU64::new(0),
+        }
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<DocumentId, mpsc::Sender<Input>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,13 +138,7 @@ impl Statesync {
         Self {
             hub: Arc::new(Hub::new(log.clone())),
             log,
-            shared: Arc::new(Shared {
-                options,
-                memory: AtomicU64::new(0),
-                open: Mutex::default(),
-                quarantined: Mutex::default(),
-                sessions: AtomicU64::new(0),
-            }),
+            shared: Arc::new(Shared::new(options)),
         }
     }
 
@@ -158,9 +163,12 @@ impl Statesync {
     /// The log takes writes again: peers whose edits were refused are asked for them.
     pub async fn resumed(&self) {
         let actors: Vec<_> = self.shared.open().values().cloned().collect();
+        let mut told = JoinSet::new();
         for actor in actors {
-            let _ = actor.send(Input::Resumed).await;
+            // One that has much to do keeps none of the others waiting; one that has ended reads the log when it is opened.
+            told.spawn(async move { actor.send(Input::Resumed).await });
         }
+        told.join_all().await;
     }
 
     pub(crate) fn actor(&self, document: &DocumentId) -> mpsc::Sender<Input> {

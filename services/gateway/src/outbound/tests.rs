@@ -191,6 +191,16 @@ fn document_frames_become_messages_to_the_peer() {
 }
 
 #[test]
+fn a_connection_whose_document_was_lost_is_closed_to_come_again() {
+    let outbound = outbound(100);
+    assert!(!outbound.deliver(PeerFrame::Lost {
+        document: document(),
+        reason: "the disk does not answer".into(),
+    }));
+    assert_eq!(code(take(&outbound, true).1), Some(CloseCode::TryAgainLater));
+}
+
+#[test]
 fn subscriptions_are_bounded_and_only_new_ones_are_announced() {
     let outbound = outbound(100);
     let storage = |i: usize| StorageId(format!("storage {i}").into());

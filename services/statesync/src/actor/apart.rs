@@ -1,22 +1,55 @@
-//! Work on a document that is done where it blocks no other, and is given up when it takes too long.
+//! Applying what is committed: what takes long where it blocks no other document, and given up when it takes too long.
 
-use automerge::sync;
+use aetherflow_schema::id::Offset;
 use tokio::{task, time};
 
-use super::Actor;
-use crate::{
-    content::{Content, Live},
-    intake::Received,
-};
+use super::{Actor, lost::Lost};
+use crate::content::{Content, Live};
+
+/// Why something committed was not applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unapplied {
+    /// Automerge did not take it.
+    #[error("{0}")]
+    Refused(String),
+    /// The budget was not enough.
+    #[error("applying the changes took too long")]
+    TooLong,
+}
 
 impl Actor {
-    /// Works on the materialized document; when that takes too long the document is gone, and has to be loaded anew.
+    /// Applies what is committed, and stands at the `fresh` offsets if it was not in the log before. What cannot be
+    /// applied is set aside: then the inner result says why.
+    pub(super) async fn apply_committed<T: Send + 'static>(
+        &mut self,
+        fresh: &[Offset],
+        large: bool,
+        work: impl FnOnce(&mut Live) -> Result<T, String> + Send + 'static,
+    ) -> Result<Result<T, Unapplied>, Lost> {
+        self.materialize().await?;
+        let before = self.content.heads();
+        let applied = match &mut self.content {
+            Content::Live(live) if !large => work(live).map_err(Unapplied::Refused),
+            _ => self.apart(work).await,
+        };
+        match &applied {
+            Ok(_) => self.after_change(&before),
+            Err(why) => self.set_aside_and_go_on(why, fresh).await?,
+        }
+        Ok(applied)
+    }
+
+    /// Works on the materialized document; when that takes too long the document is gone, and has to be built anew.
     pub(super) async fn apart<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Live) -> Result<T, String> + Send + 'static,
-    ) -> Result<T, String> {
-        let Content::Live(mut live) = std::mem::replace(&mut self.content, Content::Absent) else {
-            return Err("the document is not materialized".to_owned());
+    ) -> Result<T, Unapplied> {
+        let mut live = match std::mem::replace(&mut self.content, Content::Away) {
+            Content::Live(live) => live,
+            other => {
+                self.content = other;
+                return Err(Unapplied::Refused("the document is not materialized".to_owned()));
+            }
         };
         let work = task::spawn_blocking(move || {
             let done = work(&mut live);
@@ -25,29 +58,10 @@ impl Actor {
         match time::timeout(self.shared.options.apply_budget, work).await {
             Ok(Ok((live, done))) => {
                 self.content = Content::Live(live);
-                done
+                done.map_err(Unapplied::Refused)
             }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("applying the changes took too long".to_owned()),
-        }
-    }
-
-    /// Applies a large message.
-    pub(super) async fn receive_apart(&mut self, state: &mut sync::State, message: Received) -> Result<(), String> {
-        let mut theirs = state.clone();
-        let receive = move |live: &mut Live| {
-            live.receive(&mut theirs, message)?;
-            Ok(theirs)
-        };
-        *state = self.apart(receive).await?;
-        Ok(())
-    }
-
-    /// Something committed could not be applied: the document is built anew from the log, without the entries at fault.
-    pub(super) async fn set_aside_and_go_on(&mut self, reason: &str) {
-        tracing::warn!(doc = %self.document, reason, "changes could not be applied and are set aside");
-        if let Err(error) = self.reload().await {
-            tracing::error!(doc = %self.document, %error, "the document cannot be read");
+            Ok(Err(error)) => Err(Unapplied::Refused(error.to_string())),
+            Err(_) => Err(Unapplied::TooLong),
         }
     }
 }

@@ -7,94 +7,91 @@ use aetherflow_schema::{
     id::{DocumentId, Offset},
     record::EncodedEntry,
 };
-use automerge::Automerge;
+use automerge::{Automerge, SaveOptions};
 use bytes::Bytes;
 use tokio::{task, time};
 
-use super::{Actor, Answer, InFlight, Then, append_error, now_ms, unreadable};
-use crate::{contained, content::Content, intake, json};
+use super::{Actor, Answer, InFlight, Then, answer_committed, append_error, lost::Lost, now_ms};
+use crate::{contained, content::Content, intake, json, to_schema};
 
 impl Actor {
-    pub(super) async fn merge(&mut self, mut doc: Automerge) -> Result<(), DocumentError> {
-        self.materialize().await.map_err(unreadable)?;
-        let before = self.content.heads();
-        let Content::Live(live) = &mut self.content else {
-            return Err(DocumentError::Unreadable("the document is not materialized".to_owned()));
-        };
-        let merged = contained(|| task::block_in_place(|| live.doc.merge(&mut doc).map(|_| ())));
-        match merged.and_then(|merged| merged.map_err(|error| error.to_string())) {
-            Ok(()) => {
-                self.after_change(&before);
-                Ok(())
-            }
-            Err(reason) => {
-                let _ = self.reload().await;
-                Err(DocumentError::Invalid(reason))
-            }
-        }
-    }
-
+    /// Queues a document with this content for the log.
     pub(super) async fn create(&mut self, author: Author, content: Option<serde_json::Value>, answer: Answer<Written>) {
-        let empty = serde_json::Map::new();
-        let content = match &content {
-            None => &empty,
-            Some(serde_json::Value::Object(content)) => content,
-            Some(_) => {
-                let _ = answer.send(Err(DocumentError::Invalid(
-                    "the content must be a JSON object".to_owned(),
-                )));
-                return;
-            }
+        let now_ms = now_ms() as i64;
+        let make = move || {
+            let content = match content {
+                None => serde_json::Map::new(),
+                Some(serde_json::Value::Object(content)) => content,
+                Some(_) => return Err("the content must be a JSON object".to_owned()),
+            };
+            json::to_automerge(&content, now_ms).map_err(|error| error.to_string())
         };
-        match json::to_automerge(content, now_ms() as i64) {
-            Ok(doc) => self.write(author, doc, answer).await,
-            Err(error) => {
-                let _ = answer.send(Err(DocumentError::Invalid(error.to_string())));
-            }
-        }
+        self.write(author, make, answer).await;
     }
 
+    /// Queues the document of a file for the log.
     pub(super) async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
-        let load = task::spawn_blocking(move || contained(|| Automerge::load(&file)));
-        let loaded = match time::timeout(self.shared.options.apply_budget, load).await {
-            Ok(Ok(Ok(Ok(doc)))) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
-            Ok(Ok(Ok(Ok(doc)))) => Ok(doc),
-            Ok(Ok(Ok(Err(error)))) => Err(format!("this is not an automerge file: {error}")),
-            Ok(Ok(Err(reason))) => Err(reason),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("reading the file took too long".to_owned()),
+        let make = move || match Automerge::load(&file) {
+            Ok(doc) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
+            Ok(doc) => Ok(doc),
+            Err(error) => Err(format!("this is not an automerge file: {error}")),
         };
-        match loaded {
-            Ok(doc) => self.write(author, doc, answer).await,
-            Err(reason) => {
-                let _ = answer.send(Err(DocumentError::Invalid(reason)));
-            }
-        }
+        self.write(author, make, answer).await;
     }
 
-    /// Queues a document's changes for the log; it is merged into this one when they are committed.
-    pub(super) async fn write(&mut self, author: Author, doc: Automerge, answer: Answer<Written>) {
-        let mut drafts = Vec::new();
-        if self.offset == Offset::ZERO {
-            drafts.push(intake::created(&self.document, &author));
-        }
-        let file = doc.save();
-        drafts.extend(intake::whole(&self.document, &author, &doc, &file));
-        let entries: Result<Vec<EncodedEntry>, _> = drafts.iter().map(|draft| draft.encode()).collect();
-        let submitted = match entries {
-            Ok(entries) => self.log.submit(entries).await.map_err(append_error),
-            Err(error) => Err(DocumentError::Invalid(error.to_string())),
+    /// Queues a document's changes for the log; it is merged into this one when they are committed. Making it, and its
+    /// entries, is done where it blocks no other document, and is given up when it takes too long.
+    async fn write(
+        &mut self,
+        author: Author,
+        make: impl FnOnce() -> Result<Automerge, String> + Send + 'static,
+        answer: Answer<Written>,
+    ) {
+        let is_new = self.offset == Offset::ZERO;
+        let document = self.document.clone();
+        let work = move || {
+            let doc = make()?;
+            let entries = entries(&document, &author, &doc, is_new)?;
+            Ok((doc, entries))
+        };
+        let work = task::spawn_blocking(move || contained(work).and_then(|made| made));
+        let made = match time::timeout(self.shared.options.apply_budget, work).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("reading it took too long".to_owned()),
+        };
+        let submitted = match made {
+            Ok((doc, entries)) => {
+                let commit = self.log.submit(entries).await.map_err(append_error);
+                commit.map(|commit| (commit, doc))
+            }
+            Err(reason) => Err(DocumentError::Invalid(reason)),
         };
         match submitted {
-            Ok(commit) => self.in_flight.push_back(InFlight {
+            Ok((commit, doc)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Write(Box::new(doc), answer),
-                large: false,
+                large: true,
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));
             }
         }
+    }
+
+    /// Merges a document whose changes are committed, and answers.
+    pub(super) async fn apply_written(
+        &mut self,
+        mut doc: Automerge,
+        fresh: &[Offset],
+        answer: Answer<Written>,
+    ) -> Result<(), Lost> {
+        let applied = self
+            .apply_committed(fresh, true, move |live| live.merge(&mut doc))
+            .await;
+        let heads = self.content.heads().iter().map(to_schema).collect();
+        let offset = self.offset;
+        answer_committed(answer, applied, |()| Written { heads, offset })
     }
 
     /// Answers a question about the document, from committed state.
@@ -107,17 +104,32 @@ impl Actor {
             Err(DocumentError::NotFound)
         } else {
             match self.materialize().await {
-                Err(error) => Err(unreadable(error)),
+                Err(lost) => Err(lost.unreadable()),
                 Ok(()) => match &self.content {
                     Content::Live(live) => {
                         let work = || question(&live.doc, &self.log, &self.document);
                         contained(|| task::block_in_place(work))
                             .unwrap_or_else(|reason| Err(DocumentError::Invalid(reason)))
                     }
-                    Content::Absent | Content::Cold(_) => Err(DocumentError::NotFound),
+                    Content::Absent | Content::Away | Content::Cold(_) => Err(DocumentError::NotFound),
                 },
             }
         };
         let _ = answer.send(result);
     }
+}
+
+/// The log entries for a document as a whole, and for its beginning if it `is_new`.
+fn entries(document: &DocumentId, author: &Author, doc: &Automerge, is_new: bool) -> Result<Vec<EncodedEntry>, String> {
+    let created = is_new.then(|| intake::created(document, author));
+    // Changes that wait for others do not come along when a document is merged into another.
+    let options = SaveOptions {
+        retain_orphans: false,
+        ..SaveOptions::default()
+    };
+    let changes = intake::whole(document, author, doc, &doc.save_with_options(options));
+    let drafts = created.into_iter().chain(changes);
+    drafts
+        .map(|draft| draft.encode().map_err(|error| error.to_string()))
+        .collect()
 }

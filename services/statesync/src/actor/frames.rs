@@ -1,13 +1,13 @@
 //! Messages of peers: into the log, and from there into the document.
 
-use aetherflow_schema::{access::Author, documents::SyncFrame};
-use automerge::{Automerge, sync, sync::SyncDoc};
+use aetherflow_schema::{access::Author, documents::SyncFrame, id::Offset};
+use automerge::{Automerge, sync::SyncDoc};
 use tokio::{task, time};
 
-use super::{Actor, InFlight, LARGE_BYTES, Then, now_ms};
+use super::{Actor, InFlight, LARGE_BYTES, Then, lost::Lost, now_ms};
 use crate::{
     contained,
-    content::Content,
+    content::{Content, Live},
     intake::{self, Received},
     peers::SessionKey,
 };
@@ -55,48 +55,55 @@ impl Actor {
     }
 
     /// The changes of a message are committed.
-    pub(super) async fn apply_frame(&mut self, key: SessionKey, mut message: Received, large: bool) {
-        if !message.carries_changes() {
+    pub(super) async fn apply_frame(
+        &mut self,
+        key: SessionKey,
+        mut message: Received,
+        fresh: &[Offset],
+        large: bool,
+    ) -> Result<(), Lost> {
+        let carries_changes = message.carries_changes();
+        if !carries_changes {
             // A peer that has gone has nothing more to hear; changes of it are in the log and stay.
-            let Some(state) = self.peers.get_mut(key) else { return };
+            let Some(state) = self.peers.get_mut(key) else {
+                return Ok(());
+            };
             if matches!(self.content, Content::Absent) {
                 let received = contained(|| Automerge::new().receive_sync_message(&mut state.sync, message.message));
                 state.answered();
                 if let Err(reason) = received {
                     self.peers.malformed(key, reason);
                 }
-                return;
+                return Ok(());
             }
             match state.receive_in_step(&self.content, message.message) {
-                Ok(()) => return self.peers.learn_heads(key, now_ms()),
+                Ok(()) => {
+                    self.peers.learn_heads(key, now_ms());
+                    return Ok(());
+                }
                 Err(other) => message.message = other,
             }
-        }
-        if let Err(error) = self.materialize().await {
-            return self.peers.refuse(key, error.to_string());
-        }
-        let mut scratch = sync::State::new();
-        let state = self.peers.get_mut(key);
-        let gone = state.is_none();
-        let mut state = state.map_or(&mut scratch, |state| &mut state.sync).clone();
-        let before = self.content.heads();
-        let received = if large {
-            self.receive_apart(&mut state, message).await
-        } else {
-            match &mut self.content {
-                Content::Live(live) => live.receive(&mut state, message),
-                Content::Absent | Content::Cold(_) => Err("the document is not materialized".to_owned()),
+            if let Err(lost) = self.materialize().await {
+                self.peers.refuse(key, lost.to_string());
+                return Ok(());
             }
+        }
+        let known = self.peers.get_mut(key).map(|peer| peer.sync.clone());
+        let mut state = known.unwrap_or_default();
+        let receive = move |live: &mut Live| {
+            live.receive(&mut state, message)?;
+            Ok(state)
         };
-        if let Err(reason) = received {
-            self.set_aside_and_go_on(&reason).await;
-            return self.peers.malformed(key, reason);
+        match self.apply_committed(fresh, large, receive).await? {
+            Ok(state) => {
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.sync = state;
+                    peer.answered();
+                }
+                self.peers.learn_heads(key, now_ms());
+            }
+            Err(why) => self.peers.malformed(key, why.to_string()),
         }
-        if let (false, Some(peer)) = (gone, self.peers.get_mut(key)) {
-            peer.sync = state;
-            peer.answered();
-        }
-        self.peers.learn_heads(key, now_ms());
-        self.after_change(&before);
+        Ok(())
     }
 }

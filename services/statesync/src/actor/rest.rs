@@ -6,10 +6,8 @@ use aetherflow_log_core::storage::Snapshot;
 use tokio::{task, time::Instant};
 
 use super::{Actor, flatten};
-use crate::{content::Content, load, service::StatesyncOptions, to_schema};
+use crate::{content::Content, service::StatesyncOptions, to_schema};
 
-/// A document with more changes than this is saved where it blocks no other document.
-const LARGE_CHANGES: u64 = 500;
 /// How long a document must be left alone before a snapshot is taken of it.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -37,12 +35,9 @@ impl Actor {
             self.peers.prune();
             if self.peers.is_empty() && self.shared.forget_if_idle(&self.document, &mut self.inbox) {
                 self.save_snapshot().await;
-                self.uncount_memory();
                 return true;
             }
-            if matches!(self.content, Content::Live(_)) && self.set_aside.is_empty() {
-                self.cool().await;
-            }
+            self.cool().await;
             self.last_use = Instant::now();
         }
         false
@@ -53,7 +48,7 @@ impl Actor {
         let changes = match &self.content {
             Content::Live(live) => live.changes,
             Content::Cold(cold) => cold.changes,
-            Content::Absent => 0,
+            Content::Absent | Content::Away => 0,
         };
         // Without what was set aside the snapshot would hide that it ever was.
         self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)
@@ -66,9 +61,10 @@ impl Actor {
         }
     }
 
-    /// Takes a snapshot of what is committed and applied; not while something is on its way.
+    /// Takes a snapshot of what is committed and applied; not while something is on its way, nor while there may be more
+    /// in the log than was applied.
     async fn take_snapshot(&mut self) {
-        if !self.in_flight.is_empty() {
+        if !self.in_flight.is_empty() || self.uncertain {
             return;
         }
         if let Err(error) = self.materialize().await {
@@ -76,11 +72,7 @@ impl Actor {
             return;
         }
         let Content::Live(live) = &mut self.content else { return };
-        let document = if live.changes > LARGE_CHANGES {
-            task::block_in_place(|| live.saved())
-        } else {
-            live.saved()
-        };
+        let document = live.saved();
         let snapshot = Snapshot {
             offset: self.offset,
             heads: live.doc.get_heads().iter().map(to_schema).collect(),
@@ -99,17 +91,17 @@ impl Actor {
         }
     }
 
-    /// Gives the materialized document's memory back and keeps bytes and heads.
-    pub(super) async fn cool(&mut self) {
-        let (log, document) = (self.log.clone(), self.document.clone());
+    /// Gives the materialized document's memory back and keeps bytes and heads, which must say all there is to say:
+    /// neither changes that wait for others nor entries that were set aside are in them.
+    async fn cool(&mut self) {
+        let is_live = matches!(self.content, Content::Live(_));
+        if !is_live || self.content.has_waiting() || !self.set_aside.is_empty() {
+            return;
+        }
         if self.unsaved > 0 {
             self.take_snapshot().await;
         }
-        match flatten(task::spawn_blocking(move || load::load(&log, &document)).await) {
-            Ok(loaded) if loaded.offset == self.offset => self.adopt(loaded),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(doc = %self.document, %error, "the document stays in memory"),
-        }
+        self.content.cool();
         self.count_memory();
     }
 

@@ -4,13 +4,13 @@ use aetherflow_schema::{
     access::Author,
     document_log::{SnapshotAt, Submitted, Tier},
     documents::DocumentError,
-    id::{ChangeHash, Offset},
+    id::ChangeHash,
 };
 use automerge::{Automerge, Change, ReadDoc};
 use bytes::{Bytes, BytesMut};
 use tokio::{task, time};
 
-use super::{Actor, Answer, InFlight, LARGE_BYTES, Then, append_error, unreadable};
+use super::{Actor, Answer, InFlight, LARGE_BYTES, Placed, Then, answer_committed, append_error, lost::Lost};
 use crate::{contained, content::Content, intake, to_automerge, to_schema};
 
 impl Actor {
@@ -51,35 +51,20 @@ impl Actor {
     pub(super) async fn apply_submitted(
         &mut self,
         changes: Vec<Change>,
-        offsets: Vec<Offset>,
+        placed: Placed,
         answer: Answer<Submitted>,
         large: bool,
-    ) {
-        let applied = self.apply_changes(changes, large).await;
-        let _ = answer.send(applied.map(|()| Submitted {
+    ) -> Result<(), Lost> {
+        let Placed { offsets, fresh } = placed;
+        let applied = self
+            .apply_committed(&fresh, large, move |live| live.apply(&changes))
+            .await;
+        let submitted = Submitted {
             offsets,
             // The log is on this machine alone.
             tier: Tier::Durable,
-        }));
-    }
-
-    async fn apply_changes(&mut self, changes: Vec<Change>, large: bool) -> Result<(), DocumentError> {
-        self.materialize().await.map_err(unreadable)?;
-        let before = self.content.heads();
-        let applied = if large {
-            self.apart(move |live| live.apply(&changes)).await
-        } else {
-            match &mut self.content {
-                Content::Live(live) => live.apply(&changes),
-                Content::Absent | Content::Cold(_) => Err("the document is not materialized".to_owned()),
-            }
         };
-        if let Err(reason) = applied {
-            self.set_aside_and_go_on(&reason).await;
-            return Err(DocumentError::Invalid(format!("stored, and set aside: {reason}")));
-        }
-        self.after_change(&before);
-        Ok(())
+        answer_committed(answer, applied, |()| submitted)
     }
 
     /// The newest state for somebody who has nothing, or has what leads to the heads `since`.
@@ -105,9 +90,9 @@ impl Actor {
         if matches!(self.content, Content::Absent) {
             return Ok(Bytes::new());
         }
-        self.materialize().await.map_err(unreadable)?;
+        self.materialize().await.map_err(|lost| lost.unreadable())?;
         let Content::Live(live) = &self.content else {
-            return Ok(Bytes::new());
+            return Err(DocumentError::Unreadable("the document is not materialized".to_owned()));
         };
         let missing = contained(|| task::block_in_place(|| missing(&live.doc, since)));
         match missing.map_err(DocumentError::Unreadable)? {
@@ -117,7 +102,7 @@ impl Actor {
     }
 
     fn whole(&mut self) -> Bytes {
-        task::block_in_place(|| self.content.whole()).unwrap_or_default()
+        self.content.whole().unwrap_or_default()
     }
 }
 

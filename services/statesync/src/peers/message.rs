@@ -59,7 +59,7 @@ pub(super) fn next_message(state: &mut PeerState, content: &mut Content, made: &
             }
             let before = state.sync.clone();
             // Automerge has panicked here on inconsistent states; such a peer starts over when it reconnects.
-            let message = contained(|| live.doc.generate_sync_message(&mut state.sync))
+            let message = contained(|| live.over_all(|doc| doc.generate_sync_message(&mut state.sync)))
                 .ok()
                 .flatten();
             let message = message.map(Outgoing::new);
@@ -74,6 +74,7 @@ pub(super) fn next_message(state: &mut PeerState, content: &mut Content, made: &
             let empty = automerge::Automerge::new();
             empty.generate_sync_message(&mut state.sync).map(Outgoing::new)
         }
+        Content::Away => None,
     }
 }
 

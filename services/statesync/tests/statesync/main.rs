@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod common;
+mod deep;
 mod entries;
 mod follow;
+mod lost;
+mod rest;
+mod snapshots;
 mod sync;

@@ -2,6 +2,7 @@
 
 pub(crate) mod author;
 pub(crate) mod follower;
+pub(crate) mod watched;
 
 use std::{
     collections::VecDeque,
@@ -161,7 +162,10 @@ impl Client {
                     self.state.peer_read_only &= !self.is_stubborn;
                 }
                 PeerFrame::Unavailable { .. } => self.unavailable += 1,
-                PeerFrame::RemoteHeads { .. } | PeerFrame::Refused { .. } | PeerFrame::Malformed { .. } => {}
+                PeerFrame::RemoteHeads { .. }
+                | PeerFrame::Refused { .. }
+                | PeerFrame::Lost { .. }
+                | PeerFrame::Malformed { .. } => {}
             }
         }
         frames
