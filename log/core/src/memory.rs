@@ -12,7 +12,7 @@ use aetherflow_schema::{
 
 use crate::{
     storage::{Operation, Snapshot, Storage, StorageError, Verified},
-    tail::{PartitionState, Tail},
+    tail::{Damage, PartitionState, Tail},
 };
 
 #[derive(Default)]
@@ -24,6 +24,7 @@ struct Contents {
     tails: BTreeMap<PartitionId, Tail>,
     failsafe: Option<Arc<str>>,
     fail_next_write: Option<String>,
+    quarantined: BTreeMap<PartitionId, Damage>,
 }
 
 /// See the [module](self).
@@ -46,6 +47,11 @@ impl MemoryStorage {
         self.lock().fail_next_write = Some(reason.to_owned());
     }
 
+    /// Takes a partition for damaged, until the store is resumed.
+    pub fn quarantine(&self, partition: PartitionId, damage: Damage) {
+        self.lock().quarantined.insert(partition, damage);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,7 +67,11 @@ impl Storage for MemoryStorage {
     }
 
     fn state(&self, partition: PartitionId) -> PartitionState {
-        PartitionState::Sound(self.lock().tails.get(&partition).copied().unwrap_or_default())
+        let contents = self.lock();
+        match contents.quarantined.get(&partition) {
+            Some(damage) => PartitionState::Quarantined(damage.clone()),
+            None => PartitionState::Sound(contents.tails.get(&partition).copied().unwrap_or_default()),
+        }
     }
 
     fn lookup(&self, operations: &[Operation<'_>]) -> Result<Vec<Option<Offset>>, StorageError> {
@@ -101,6 +111,9 @@ impl Storage for MemoryStorage {
 
     fn frames(&self, partition: PartitionId, from: Offset, max_bytes: usize) -> Result<Vec<Frame>, StorageError> {
         let contents = self.lock();
+        if let Some(damage) = contents.quarantined.get(&partition) {
+            return Err(StorageError::Quarantined(partition, damage.clone()));
+        }
         let first = contents
             .frames
             .range((partition, Offset::ZERO)..=(partition, from))
@@ -185,7 +198,9 @@ impl Storage for MemoryStorage {
     }
 
     fn resume(&self) -> Result<(), StorageError> {
-        self.lock().failsafe = None;
+        let mut contents = self.lock();
+        contents.failsafe = None;
+        contents.quarantined.clear();
         Ok(())
     }
 
