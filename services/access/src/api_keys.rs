@@ -170,12 +170,13 @@ impl ApiKeys {
         Ok(gone)
     }
 
-    /// Whether there is a key of this id.
-    pub fn has(&self, id: &str) -> bool {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(id)
+    /// Whether there is the key of this identity still, and it may do the same.
+    pub fn is_current(&self, identity: &Identity) -> bool {
+        let Some(id) = identity.credential.as_deref() else {
+            return false;
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).is_some_and(|known| known.identity == *identity)
     }
 
     /// Whose key this is.

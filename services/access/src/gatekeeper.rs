@@ -191,7 +191,7 @@ impl Authenticator for Gatekeeper {
     }
 
     fn is_current(&self, identity: &Identity) -> bool {
-        identity.credential.as_deref().is_none_or(|id| self.api_keys.has(id))
+        identity.credential.is_none() || self.api_keys.is_current(identity)
     }
 
     fn refreshed(&self) -> BoxFuture<'_, ()> {
