@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 mod client;
+mod credentials;
 mod ephemera;
 mod hostile;
 mod http;
