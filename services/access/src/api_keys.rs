@@ -134,9 +134,9 @@ impl ApiKeys {
         Ok(keys)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether there is a file, with keys or without.
+    pub fn are_kept(&self) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Reads the file again if it has changed: the ids of keys that are no more, or may do less.

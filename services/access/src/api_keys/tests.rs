@@ -17,7 +17,7 @@ fn a_key_works_until_it_is_revoked_and_its_secret_is_not_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access/keys.json");
     let keys = ApiKeys::open(&path).unwrap();
-    assert!(keys.is_empty());
+    assert!(!keys.are_kept());
     let (record, key) = create(&path, new_key(), 100).unwrap();
     let (_, other) = create(
         &path,
