@@ -21,7 +21,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{http::problem::Problem, lock, options::Limits, shared::Shared, upgrade};
+use crate::{http::problem::Problem, lock, options::Limits, patience::Patient, shared::Shared, upgrade};
 
 /// Bytes of a request's head, and of a buffer while a connection speaks HTTP.
 const HTTP_BUFFER: usize = 16 << 10;
@@ -220,6 +220,7 @@ async fn serve(stream: TcpStream, permit: Arc<Permit>) {
     let shared = permit.service.shared.clone();
     // Health is asked for on the other listener to the very end.
     let graceful = permit.service.websocket;
+    let stream = Patient::new(stream, shared.options.timeouts.stalled());
     let answer = service_fn(move |request| answer(permit.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
