@@ -15,6 +15,7 @@
 //! | [`documents`] | what a gateway asks of whoever materializes documents |
 //! | [`document_log`] | what it asks of whoever keeps their entries |
 //! | [`sessions`] | what it asks of whoever keeps sessions |
+//! | [`network`] | where somebody is, as limits count it |
 //! | [`presence`] | who is present on which document |
 //! | [`locks`] | who works on which document |
 
@@ -26,6 +27,7 @@ pub mod id;
 pub mod limits;
 pub mod locks;
 pub mod native;
+pub mod network;
 pub mod presence;
 pub mod record;
 pub mod repo;

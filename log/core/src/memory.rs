@@ -12,7 +12,7 @@ use aetherflow_schema::{
 
 use crate::{
     storage::{Operation, Snapshot, Storage, StorageError, Verified},
-    tail::{PartitionState, Tail},
+    tail::{Damage, PartitionState, Tail},
 };
 
 #[derive(Default)]
@@ -26,6 +26,7 @@ struct Contents {
     fail_next_write: Option<String>,
     panic_next_write: bool,
     unreadable: Option<OpId>,
+    quarantined: BTreeMap<PartitionId, Damage>,
 }
 
 /// See the [module](self).
@@ -58,6 +59,11 @@ impl MemoryStorage {
         self.lock().unreadable = Some(op);
     }
 
+    /// Takes a partition for damaged, until the store is resumed.
+    pub fn quarantine(&self, partition: PartitionId, damage: Damage) {
+        self.lock().quarantined.insert(partition, damage);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,7 +79,11 @@ impl Storage for MemoryStorage {
     }
 
     fn state(&self, partition: PartitionId) -> PartitionState {
-        PartitionState::Sound(self.lock().tails.get(&partition).copied().unwrap_or_default())
+        let contents = self.lock();
+        match contents.quarantined.get(&partition) {
+            Some(damage) => PartitionState::Quarantined(damage.clone()),
+            None => PartitionState::Sound(contents.tails.get(&partition).copied().unwrap_or_default()),
+        }
     }
 
     fn lookup(&self, operations: &[Operation<'_>]) -> Result<Vec<Option<Offset>>, StorageError> {
@@ -120,6 +130,9 @@ impl Storage for MemoryStorage {
 
     fn frames(&self, partition: PartitionId, from: Offset, max_bytes: usize) -> Result<Vec<Frame>, StorageError> {
         let contents = self.lock();
+        if let Some(damage) = contents.quarantined.get(&partition) {
+            return Err(StorageError::Quarantined(partition, damage.clone()));
+        }
         let first = contents
             .frames
             .range((partition, Offset::ZERO)..=(partition, from))
@@ -204,7 +217,9 @@ impl Storage for MemoryStorage {
     }
 
     fn resume(&self) -> Result<(), StorageError> {
-        self.lock().failsafe = None;
+        let mut contents = self.lock();
+        contents.failsafe = None;
+        contents.quarantined.clear();
         Ok(())
     }
 

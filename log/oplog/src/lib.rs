@@ -22,6 +22,6 @@ pub mod tail;
 mod witness;
 mod writer;
 
-pub use aetherflow_log_core::{AppendError, Appended, StorageError};
+pub use aetherflow_log_core::{AppendError, Appended, Damage, StorageError, Tail};
 pub use handle::{LogHandle, LogOptions, PartitionStatus, PendingAppend};
 pub use tail::TailReader;

@@ -63,8 +63,8 @@ pub trait Authenticator: Send + Sync + 'static {
     /// See [`AuthFailure`].
     fn authenticate(&self, token: Option<&str>, now: u64) -> Result<Identity, AuthFailure>;
 
-    /// Whether the API key that this identity came with still counts. Asked once more when its connection can be found by
-    /// whoever hears of revocations, so that none falls in between.
+    /// Whether the API key that this identity came with still counts, and for the same. Asked once more when its connection
+    /// can be found by whoever hears of revocations, so that none falls in between.
     fn is_current(&self, _: &Identity) -> bool {
         true
     }

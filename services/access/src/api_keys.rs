@@ -134,9 +134,9 @@ impl ApiKeys {
         Ok(keys)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether there is a file, with keys or without.
+    pub fn are_kept(&self) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Reads the file again if it has changed: the ids of keys that are no more, or may do less.
@@ -170,12 +170,13 @@ impl ApiKeys {
         Ok(gone)
     }
 
-    /// Whether there is a key of this id.
-    pub fn has(&self, id: &str) -> bool {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(id)
+    /// Whether there is the key of this identity still, and it may do the same.
+    pub fn is_current(&self, identity: &Identity) -> bool {
+        let Some(id) = identity.credential.as_deref() else {
+            return false;
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).is_some_and(|known| known.identity == *identity)
     }
 
     /// Whose key this is.

@@ -90,20 +90,27 @@ impl Gatekeeper {
             true => None,
             false => Some(Arc::new(Jwks::new(&options.jwks_url)?)),
         };
+        let api_keys = ApiKeys::open(&options.api_keys_in(data_dir))?;
+        if !options.api_keys.as_os_str().is_empty() && !api_keys.are_kept() {
+            return Err(StartError::File {
+                path: options.api_keys.clone(),
+                source: io::ErrorKind::NotFound.into(),
+            });
+        }
         Ok(Self {
-            anonymous: options.anonymous || development,
+            anonymous: options.anonymous || options.open || development,
             demands: options.demands(),
             keys,
             signer,
             jwks,
-            api_keys: ApiKeys::open(&options.api_keys_in(data_dir))?,
+            api_keys,
             watchers: RwLock::default(),
         })
     }
 
-    /// Whether nobody has any key: then nobody can be asked who they are.
+    /// Whether there is nothing to tell clients apart with. A file of API keys is something, though all of them be revoked.
     pub fn is_keyless(&self) -> bool {
-        self.keys.is_empty() && self.jwks.is_none() && self.signer.is_none() && self.api_keys.is_empty()
+        self.keys.is_empty() && self.jwks.is_none() && self.signer.is_none() && !self.api_keys.are_kept()
     }
 
     /// With what the server itself signs, if it does.
@@ -191,7 +198,7 @@ impl Authenticator for Gatekeeper {
     }
 
     fn is_current(&self, identity: &Identity) -> bool {
-        identity.credential.as_deref().is_none_or(|id| self.api_keys.has(id))
+        identity.credential.is_none() || self.api_keys.is_current(identity)
     }
 
     fn refreshed(&self) -> BoxFuture<'_, ()> {
@@ -266,7 +273,10 @@ pub fn development_key(data_dir: &Path) -> Result<PathBuf, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{Claims, Ours, mint};
+    use crate::{
+        api_keys::NewKey,
+        token::{Claims, Ours, mint},
+    };
 
     fn options(folder: &Path) -> AccessOptions {
         let file = |name: &str, byte: u8| {
@@ -331,5 +341,31 @@ mod tests {
         assert!(matches!(refused, Err(StartError::Development(_))));
         let none = Gatekeeper::open(&AccessOptions::default(), folder.path(), false).unwrap();
         assert!(none.is_keyless());
+    }
+
+    #[test]
+    fn a_file_of_keys_that_is_named_must_be_there_and_one_without_keys_is_still_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = AccessOptions {
+            api_keys: folder.path().join("keys.json"),
+            ..AccessOptions::default()
+        };
+        let refused = Gatekeeper::open(&options, folder.path(), false)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(refused.contains("keys.json"), "{refused}");
+        let (record, _) = api_keys::create(
+            &options.api_keys,
+            NewKey {
+                name: "x".to_owned(),
+                ..NewKey::default()
+            },
+            0,
+        )
+        .unwrap();
+        assert!(!Gatekeeper::open(&options, folder.path(), false).unwrap().is_keyless());
+        api_keys::revoke(&options.api_keys, &record.id).unwrap();
+        assert!(!Gatekeeper::open(&options, folder.path(), false).unwrap().is_keyless());
     }
 }

@@ -8,7 +8,7 @@
 //! | `token` | JSON Web Tokens: verified, and minted |
 //! | `api_keys` | API keys of servers, in a file |
 //! | `gatekeeper` | from a token or key to an identity |
-//! | `permissions`, `table` | documents' permissions, from the log |
+//! | `permissions`, `tables`, `table` | documents' permissions, from the log |
 //! | `throttle` | rate limits |
 //!
 //! **Invariants**: nothing is allowed that is not in `schema::access::MATRIX`; what cannot be decided, because permissions
@@ -23,6 +23,7 @@ pub mod key;
 pub mod options;
 pub mod permissions;
 mod table;
+mod tables;
 pub mod throttle;
 pub mod token;
 

@@ -11,9 +11,11 @@ use crate::token::Demands;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessOptions {
-    /// Whether clients without a token are let in, default false. With keys, they may do what documents grant to
-    /// everybody. Without any key, everybody may do everything: worst case, whoever reaches the server reads and changes
-    /// it all. `aetherflow dev` does not ask.
+    /// Whether everybody may do everything, whoever they are, default false. Worst case: whoever reaches the server reads and
+    /// changes it all, without any limit. Not together with keys, which would count for nothing. `aetherflow dev` is open
+    /// always. Nothing else makes a server open, least of all that there is no key.
+    pub open: bool,
+    /// Whether clients without a token are let in, default false. They may do what documents grant to everybody.
     pub anonymous: bool,
     /// Files with keys that verify tokens, default none: a public key in PEM form, a JSON Web Key Set, or a shared secret
     /// of at least 32 bytes.
@@ -25,7 +27,8 @@ pub struct AccessOptions {
     /// A file with a shared secret of at least 32 bytes, with which the server itself signs tokens: links to documents,
     /// and those of `aetherflow token mint`. Default empty: it signs none.
     pub signing_key: PathBuf,
-    /// The file with API keys, default empty: `access/keys.json` in the data directory. It is read again when it changes.
+    /// The file with API keys, default empty: `access/keys.json` in the data directory, if there is one. One that is named
+    /// here must be there when the server starts. It is read again when it changes.
     pub api_keys: PathBuf,
     /// Whom tokens must be for (`aud`), default empty: not asked. Set it when others verify with the same keys.
     pub audience: String,
@@ -71,6 +74,7 @@ impl Default for Rates {
 impl Default for AccessOptions {
     fn default() -> Self {
         Self {
+            open: false,
             anonymous: false,
             keys: Vec::new(),
             jwks_url: String::new(),
@@ -92,6 +96,17 @@ impl AccessOptions {
     pub fn validate(&self, invalid: &mut Invalid) {
         invalid.unless(self.leeway_s <= 600, "access.leeway_s", "is more than 600");
         invalid.unless(self.keys.len() <= 64, "access.keys", "are more than 64");
+        invalid.unless(
+            !self.open || !self.names_keys(),
+            "access.open",
+            "lets everybody do everything, so that the keys that are configured count for nothing",
+        );
+    }
+
+    /// Whether anything is configured with which clients can be told apart.
+    fn names_keys(&self) -> bool {
+        let files = [&self.signing_key, &self.api_keys];
+        !self.keys.is_empty() || !self.jwks_url.is_empty() || files.iter().any(|file| !file.as_os_str().is_empty())
     }
 
     /// The file with API keys.
@@ -109,6 +124,50 @@ impl AccessOptions {
             audience: self.audience.clone(),
             issuer: self.issuer.clone(),
             leeway_s: self.leeway_s,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_server_has_no_keys() {
+        let complaints = |options: &AccessOptions| {
+            let mut invalid = Invalid::default();
+            options.validate(&mut invalid);
+            invalid.to_string()
+        };
+        let open = AccessOptions {
+            open: true,
+            ..AccessOptions::default()
+        };
+        let path = || PathBuf::from("key");
+        for options in [AccessOptions::default(), open.clone()] {
+            assert_eq!(complaints(&options), "");
+        }
+        for options in [
+            AccessOptions {
+                keys: vec![path()],
+                ..open.clone()
+            },
+            AccessOptions {
+                jwks_url: "https://id.example/keys".to_owned(),
+                ..open.clone()
+            },
+            AccessOptions {
+                signing_key: path(),
+                ..open.clone()
+            },
+            AccessOptions {
+                api_keys: path(),
+                ..open.clone()
+            },
+        ] {
+            let text = complaints(&options);
+            assert!(text.contains("`access.open`"), "{text}");
+            assert_eq!(complaints(&AccessOptions { open: false, ..options }), "");
         }
     }
 }

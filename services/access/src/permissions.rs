@@ -1,51 +1,40 @@
 //! Documents' permissions: decided from memory, written to the log, read from it.
 //!
-//! **Owns** a table for each partition, and a task that keeps it level with the log. **Inputs**: committed entries.
-//! **Effects**: entries that grant and revoke; those who watch are told which documents changed.
+//! **Owns** limits on what documents may grow to, and the key that signs links. **Inputs**: questions, and changes.
+//! **Effects**: entries that grant and revoke.
 //! **Invariants**: a document that is not in its table is only then taken for new when the table is as far as the log is
-//! committed, so that nobody reads or claims what was made a moment ago. A change of permissions is answered after the
-//! tables know it: from then on it holds for whatever is asked. **On failure** to read a partition everything in it is
-//! refused.
+//! committed, so that nobody reads or claims what was made a moment ago. Changes of one partition's permissions are made
+//! one after the other, each looked at when the table knows those before it, so that two that make sense each by itself do
+//! not together leave a document without an owner. A change is answered after the tables know it: from then on it holds
+//! for whatever is asked. **On failure** to read a partition everything in it is refused.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use aetherflow_oplog::{AppendError, LogHandle};
 use aetherflow_schema::{
     access::{
-        Access, AccessWatcher, AuthorizedEdit, ClientKind, Grant, Grantee, Identity, Link, Operation, Permission,
-        PermissionChange, Permissions, PermissionsError, Principal, Role,
+        Access, AccessWatcher, Author, AuthorizedEdit, ClientKind, Grant, Grantee, Identity, Link, Operation,
+        Permission, PermissionChange, Permissions, PermissionsError, Principal, Role,
     },
     documents::{BoxFuture, DocumentError},
-    id::{DocumentId, Offset, PartitionId},
-    record::Frame,
+    id::{DocumentId, Offset},
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::{runtime::Handle, task};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task,
+};
 
 use crate::{
     key::Key,
     options::AccessOptions,
-    table::{Effect, PERMISSIONS, Row, Table},
+    table::{PERMISSIONS, Row},
+    tables::{TableError, Tables},
     token::{Claims, LONGEST_S, Ours, mint},
 };
 
-/// Bytes of the log that are read at once.
-const READ_BYTES: usize = 1 << 20;
-
 const UNREADABLE: &str = "its permissions cannot be read at present";
 const NOTHING: &str = "you have no permission for it";
-
-struct Partition {
-    table: RwLock<Table>,
-    /// It cannot be read, so nothing in it is allowed.
-    failed: AtomicBool,
-}
 
 /// Limits on what documents may grow to; 0 is none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,14 +45,9 @@ struct Quotas {
 }
 
 struct Inner {
-    log: LogHandle,
-    partitions: Box<[Partition]>,
-    /// How many documents each principal made.
-    founded: Mutex<HashMap<Principal, u64>>,
-    watchers: RwLock<Vec<Arc<dyn AccessWatcher>>>,
+    tables: Arc<Tables>,
     signer: Option<Arc<Key>>,
     quotas: Quotas,
-    runtime: Handle,
 }
 
 /// See the [module](self). Cheap to clone.
@@ -73,147 +57,24 @@ pub struct DocumentAccess(Arc<Inner>);
 impl DocumentAccess {
     /// Reads the whole log, and goes on reading it. `signer` signs links. Must be called within a runtime.
     pub async fn start(log: LogHandle, options: &AccessOptions, signer: Option<Arc<Key>>) -> Self {
-        let partitions = (0..log.partitions()).map(|_| Partition {
-            table: RwLock::default(),
-            failed: AtomicBool::new(false),
-        });
-        let this = Self(Arc::new(Inner {
-            partitions: partitions.collect(),
-            founded: Mutex::default(),
-            watchers: RwLock::default(),
+        Self(Arc::new(Inner {
+            tables: Tables::start(log).await,
             signer,
             quotas: Quotas {
                 documents: options.documents_per_principal,
                 bytes: options.document_bytes,
                 entries: options.document_changes,
             },
-            runtime: Handle::current(),
-            log,
-        }));
-        let damaged = this.0.log.status().into_iter().filter(|status| status.state.is_err());
-        for status in damaged {
-            this.0.fail(status.partition, "it is quarantined");
-        }
-        for id in (0..this.0.log.partitions()).map(PartitionId) {
-            let inner = this.0.clone();
-            if let Err(error) = task::spawn_blocking(move || inner.catch_up(id)).await {
-                this.0.fail(id, &error.to_string());
-            }
-            task::spawn(follow(Arc::downgrade(&this.0), id));
-        }
-        this
+        }))
     }
 
     /// Documents whose permissions are in memory.
     pub fn documents(&self) -> usize {
-        let tables = self.0.partitions.iter();
-        tables.map(|partition| partition.read().len()).sum()
-    }
-}
-
-/// Keeps a table level with the log, for as long as somebody holds it.
-async fn follow(inner: Weak<Inner>, id: PartitionId) {
-    let mut reader = match inner.upgrade() {
-        Some(inner) => inner.log.tail(id, inner.partition(id).read().position.next()),
-        None => return,
-    };
-    loop {
-        let next = reader.next().await;
-        let Some(inner) = inner.upgrade() else { return };
-        match next {
-            Ok(Some(frame)) => inner.tell(&inner.apply(id, &[frame])),
-            Ok(None) => return,
-            Err(error) => return inner.fail(id, &error.to_string()),
-        }
-    }
-}
-
-impl Partition {
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.tables.documents()
     }
 }
 
 impl Inner {
-    fn partition(&self, id: PartitionId) -> &Partition {
-        &self.partitions[usize::from(id.0)]
-    }
-
-    fn fail(&self, id: PartitionId, reason: &str) {
-        self.partition(id).failed.store(true, Ordering::Relaxed);
-        tracing::error!(partition = %id, reason, "permissions cannot be read, so nothing is allowed there");
-    }
-
-    /// Reads what is committed and not in the table yet: the documents whose permissions are others now.
-    #[must_use]
-    fn catch_up(&self, id: PartitionId) -> Vec<DocumentId> {
-        let committed = self.log.committed(id);
-        let mut changed = Vec::new();
-        loop {
-            let position = self.partition(id).read().position;
-            if position >= committed || self.partition(id).failed.load(Ordering::Relaxed) {
-                return changed;
-            }
-            match self.log.frames(id, position.next(), READ_BYTES) {
-                Ok(frames) if !frames.is_empty() => changed.extend(self.apply(id, &frames)),
-                Ok(_) => self.fail(id, "the log has a gap"),
-                Err(error) => self.fail(id, &error.to_string()),
-            }
-        }
-    }
-
-    /// Applies frames: the documents whose permissions are others now, of which those who watch are to be told.
-    #[must_use]
-    fn apply(&self, id: PartitionId, frames: &[Frame]) -> Vec<DocumentId> {
-        let mut changed = Vec::new();
-        {
-            let mut table = self.partition(id).write();
-            for frame in frames {
-                if frame.header().last() <= table.position {
-                    continue;
-                }
-                for entry in frame.entries() {
-                    let entry = match entry {
-                        Ok(entry) => entry,
-                        Err(error) => {
-                            self.fail(id, &error.to_string());
-                            return changed;
-                        }
-                    };
-                    match table.apply(&entry) {
-                        Effect::None => {}
-                        Effect::Founded(founder) => self.count(founder),
-                        Effect::Permissions => changed.push(entry.draft.document),
-                        Effect::Unreadable(reason) => {
-                            let document = &entry.draft.document;
-                            tracing::error!(doc = %document, offset = %entry.offset, reason, "closed to everybody");
-                            changed.push(entry.draft.document);
-                        }
-                    }
-                }
-            }
-        }
-        changed
-    }
-
-    fn count(&self, founder: Option<Principal>) {
-        if let Some(founder) = founder {
-            let mut founded = self.founded.lock().unwrap_or_else(PoisonError::into_inner);
-            *founded.entry(founder).or_default() += 1;
-        }
-    }
-
-    fn tell(&self, changed: &[DocumentId]) {
-        let watchers = self.watchers.read().unwrap_or_else(PoisonError::into_inner);
-        for document in changed {
-            watchers.iter().for_each(|watcher| watcher.document_changed(document));
-        }
-    }
-
     fn decide(
         &self,
         identity: &Identity,
@@ -252,16 +113,15 @@ impl Inner {
         if most == 0 {
             return Ok(());
         }
-        let founded = self.founded.lock().unwrap_or_else(PoisonError::into_inner);
-        match founded.get(principal) {
-            Some(count) if *count >= most => Err("you have made as many documents as you may"),
-            _ => Ok(()),
+        if self.tables.founded_by(principal) >= most {
+            return Err("you have made as many documents as you may");
         }
+        Ok(())
     }
 
     /// What makes no sense as the permissions are.
     fn conflict(&self, author: &Principal, change: &PermissionChange) -> Option<&'static str> {
-        let table = self.partition(self.log.partition_of(&change.document)).read();
+        let table = self.tables.table(self.tables.partition_of(&change.document));
         let row = table.row(&change.document);
         let server = author.as_str().starts_with(Principal::SERVER);
         let known = |row: &Row| {
@@ -272,6 +132,8 @@ impl Inner {
         match row {
             None if server => None,
             None => Some("there is no such document"),
+            // It was allowed, and then it was this change's turn.
+            Some(row) if row.has_revoked(author) => Some("you have no permission for it any more"),
             Some(row) if change.role != Some(Role::Owner) && !server && !row.has_owner_beside(&change.grantee) => {
                 Some("it would have no owner any more")
             }
@@ -283,6 +145,29 @@ impl Inner {
             }
             Some(_) => None,
         }
+    }
+
+    /// Makes a change when it is its turn.
+    async fn change(&self, author: Author, change: PermissionChange) -> Result<Offset, PermissionsError> {
+        let partition = self.tables.partition_of(&change.document);
+        let unreadable = |error: TableError| DocumentError::Unreadable(error.to_string());
+        self.tables.level(partition).await.map_err(unreadable)?;
+        if let Some(conflict) = self.conflict(&author.principal, &change) {
+            return Err(PermissionsError::Conflict(conflict));
+        }
+        let entry = change.draft(&author).encode();
+        let entry = entry.map_err(|error| DocumentError::Invalid(error.to_string()))?;
+        let appended = self.tables.log().append(vec![entry]).await.map_err(document_error)?;
+        let offset = appended.last();
+        let unknown = |error: TableError| DocumentError::Unknown(error.to_string());
+        self.tables.level(partition).await.map_err(unknown)?;
+        // Whoever applied it may not be done yet with telling.
+        self.tables.tell(std::slice::from_ref(&change.document));
+        tracing::info!(
+            doc = %change.document, by = %author.principal, grantee = %change.grantee,
+            role = change.role.map_or("none", Role::name), %offset, "permission changed"
+        );
+        Ok(offset)
     }
 }
 
@@ -298,43 +183,46 @@ impl Quotas {
     }
 }
 
+/// Reads a little without holding up the other tasks of this thread, where there are other threads to run them.
+fn reading<T>(read: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => task::block_in_place(read),
+        _ => read(),
+    }
+}
+
 impl Access for DocumentAccess {
     fn allows(&self, identity: &Identity, operation: Operation, document: &DocumentId) -> Result<(), &'static str> {
-        let id = self.0.log.partition_of(document);
-        let partition = self.0.partition(id);
-        if partition.failed.load(Ordering::Relaxed) {
+        let tables = &self.0.tables;
+        let id = tables.partition_of(document);
+        if !tables.is_readable(id) {
             return Err(UNREADABLE);
         }
         {
-            let table = partition.read();
+            let table = tables.table(id);
             let row = table.row(document);
-            if row.is_some() || table.position >= self.0.log.committed(id) {
+            if row.is_some() || table.position >= tables.log().committed(id) {
                 return self.0.decide(identity, operation, document, row);
             }
         }
-        // What is missing was committed a moment ago, so it is read from memory.
-        let changed = self.0.catch_up(id);
-        if !changed.is_empty() {
-            // Whoever asks may hold what those who are told need.
-            let inner = self.0.clone();
-            self.0.runtime.spawn(async move { inner.tell(&changed) });
-        }
-        if partition.failed.load(Ordering::Relaxed) {
-            return Err(UNREADABLE);
-        }
-        let table = partition.read();
+        // What is missing was committed a moment ago, so it is read from memory as a rule.
+        reading(|| tables.catch_up(id)).map_err(|error| {
+            tracing::warn!(doc = %document, %error, "refused, as its permissions cannot be read");
+            UNREADABLE
+        })?;
+        let table = tables.table(id);
         self.0.decide(identity, operation, document, table.row(document))
     }
 
     fn watch(&self, watcher: Arc<dyn AccessWatcher>) {
-        let mut watchers = self.0.watchers.write().unwrap_or_else(PoisonError::into_inner);
-        watchers.push(watcher);
+        self.0.tables.watch(watcher);
     }
 }
 
 impl Permissions for DocumentAccess {
     fn list(&self, grant: &Grant) -> Vec<Permission> {
-        let table = self.0.partition(self.0.log.partition_of(grant.document())).read();
+        let tables = &self.0.tables;
+        let table = tables.table(tables.partition_of(grant.document()));
         let row = table.row(grant.document());
         row.map(|row| row.permissions().to_vec()).unwrap_or_default()
     }
@@ -342,23 +230,18 @@ impl Permissions for DocumentAccess {
     fn change(&self, edit: AuthorizedEdit<PermissionChange>) -> BoxFuture<'_, Result<Offset, PermissionsError>> {
         Box::pin(async move {
             let (author, change) = edit.into_parts();
-            if let Some(conflict) = self.0.conflict(&author.principal, &change) {
-                return Err(PermissionsError::Conflict(conflict));
-            }
-            let entry = change.draft(&author).encode();
-            let entry = entry.map_err(|error| DocumentError::Invalid(error.to_string()))?;
-            let appended = self.0.log.append(vec![entry]).await.map_err(document_error)?;
-            let offset = appended.last();
-            let (inner, id) = (self.0.clone(), self.0.log.partition_of(&change.document));
-            let caught_up = task::spawn_blocking(move || inner.catch_up(id)).await;
-            caught_up.map_err(|error| DocumentError::Unknown(error.to_string()))?;
-            // The task that follows the log may have been first, and not be done yet with telling.
-            self.0.tell(std::slice::from_ref(&change.document));
-            tracing::info!(
-                doc = %change.document, by = %author.principal, grantee = %change.grantee,
-                role = change.role.map_or("none", Role::name), %offset, "permission changed"
-            );
-            Ok(offset)
+            let tables = &self.0.tables;
+            let turn = tables.turn(tables.partition_of(&change.document)).await;
+            let inner = self.0.clone();
+            // It goes to its end although nobody may wait for it any more: the next one is to know it, and so are those
+            // who watch.
+            let changing = task::spawn(async move {
+                let changed = inner.change(author, change).await;
+                drop(turn);
+                changed
+            });
+            let changed = changing.await;
+            changed.map_err(|error| DocumentError::Unknown(error.to_string()))?
         })
     }
 

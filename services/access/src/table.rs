@@ -149,6 +149,13 @@ impl Row {
         best
     }
 
+    /// Whether everything was taken away from this principal by name.
+    pub(crate) fn has_revoked(&self, principal: &Principal) -> bool {
+        let named = |grantee: &Grantee| matches!(grantee, Grantee::Principal(named) if named == principal);
+        let mut permissions = self.permissions.iter();
+        permissions.any(|permission| named(&permission.grantee) && permission.role.is_none())
+    }
+
     /// Whether it would have an owner still if this principal were none.
     pub(crate) fn has_owner_beside(&self, grantee: &Grantee) -> bool {
         let owner = |permission: &Permission| permission.role == Some(Role::Owner) && permission.grantee != *grantee;

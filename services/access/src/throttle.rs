@@ -6,13 +6,16 @@
 
 use std::{
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use aetherflow_schema::access::{Identity, Principal, Throttle, TooMuch};
+use aetherflow_schema::{
+    access::{Identity, Principal, Throttle, TooMuch},
+    network::Network,
+};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, MonotonicClock},
@@ -36,12 +39,12 @@ pub struct RateLimits {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Who {
     Principal(Principal),
-    Address(IpAddr),
+    Network(Network),
 }
 
 struct Buckets {
     rates: Rates,
-    arrivals: Option<Limiter<IpAddr>>,
+    arrivals: Option<Limiter<Network>>,
     operations: Option<Limiter<Who>>,
     bytes: Option<Limiter<Who>>,
 }
@@ -106,31 +109,24 @@ fn take<K: Hash + Eq + Clone>(limiter: Option<&Limiter<K>>, key: &K, cells: u32,
 
 impl Throttle for RateLimits {
     fn arrival(&self, address: IpAddr) -> Result<(), TooMuch> {
-        if address.is_loopback() && !self.count_loopback {
+        let network = Network::of(address);
+        if network.is_this_machine() && !self.count_loopback {
             return Ok(());
         }
         let buckets = self.buckets();
-        take(buckets.arrivals.as_ref(), &network(address), 1, u32::MAX)
+        take(buckets.arrivals.as_ref(), &network, 1, u32::MAX)
     }
 
     fn operation(&self, identity: &Identity, address: IpAddr, bytes: usize) -> Result<(), TooMuch> {
         let buckets = self.buckets();
         let who = match identity.principal.is_anonymous() {
-            true => Who::Address(network(address)),
+            true => Who::Network(Network::of(address)),
             false => Who::Principal(identity.principal.clone()),
         };
         take(buckets.operations.as_ref(), &who, 1, u32::MAX)?;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let most = buckets.rates.bytes_per_principal;
         take(buckets.bytes.as_ref(), &who, bytes, most)
-    }
-}
-
-/// The address itself, or the /64 network that an IPv6 host has to itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -164,7 +160,9 @@ mod tests {
         let refused = limits.arrival(ip("::ffff:192.0.2.1")).unwrap_err();
         assert!(refused.retry_after <= Duration::from_secs(1));
         assert!(limits.arrival(ip("192.0.2.2")).is_ok());
-        assert_eq!(times(|| limits.arrival(ip("127.0.0.1"))), 1000);
+        for this_machine in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(times(|| limits.arrival(ip(this_machine))), 1000, "{this_machine}");
+        }
         assert!((2..1000).contains(&times(|| limits.arrival(ip("2001:db8::1")))));
         let user = |name: &str| Identity::user(Principal::named(name).unwrap());
         assert!((3..1000).contains(&times(|| limits.operation(&user("ada"), ip("192.0.2.1"), 0))));

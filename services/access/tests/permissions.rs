@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
+};
 
 use aetherflow_access::{AccessOptions, DocumentAccess, key::Key};
-use aetherflow_log_core::memory::MemoryStorage;
+use aetherflow_log_core::{Damage, memory::MemoryStorage};
 use aetherflow_oplog::{LogHandle, LogOptions};
 use aetherflow_schema::{
     access::{
@@ -15,6 +19,7 @@ use aetherflow_schema::{
     id::{DocumentId, Offset, OpId, SessionId},
     record::{EntryDraft, EntryKind},
 };
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -74,6 +79,17 @@ impl World {
         grantee: &str,
         role: Option<Role>,
     ) -> Result<Offset, PermissionsError> {
+        self.access.change(self.wish(by, document, grantee, role)).await
+    }
+
+    /// A change that was allowed, and is not made yet.
+    fn wish(
+        &self,
+        by: &Identity,
+        document: &DocumentId,
+        grantee: &str,
+        role: Option<Role>,
+    ) -> AuthorizedEdit<PermissionChange> {
         let grant = Grant::check(&self.access, &caller(by), Operation::Administer, document).unwrap();
         let change = PermissionChange {
             document: document.clone(),
@@ -81,12 +97,33 @@ impl World {
             role,
             nonce: *Uuid::new_v4().as_bytes(),
         };
-        self.access.change(AuthorizedEdit::new(&grant, change).unwrap()).await
+        AuthorizedEdit::new(&grant, change).unwrap()
+    }
+
+    fn damage(&self, document: &DocumentId) {
+        let damage = Damage {
+            offset: Offset(1),
+            reason: "a test".to_owned(),
+        };
+        self.storage.quarantine(self.log.partition_of(document), damage);
     }
 
     fn may(&self, who: &Identity, operation: Operation, document: &DocumentId) -> bool {
         self.access.allows(who, operation, document).is_ok()
     }
+}
+
+/// Waits for a condition, or fails.
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(
+        timeout(Duration::from_secs(20), wait).await.is_ok(),
+        "waited in vain: {what}"
+    );
 }
 
 fn caller(identity: &Identity) -> Caller {
@@ -225,4 +262,143 @@ async fn a_link_is_for_one_document_and_can_be_taken_back() {
         let refused = world.access.link(&grant, role, 0, seconds);
         assert!(matches!(refused, Err(PermissionsError::Conflict(_))));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_who_revoke_each_other_at_once_leave_one() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, bob) = (user("ada"), user("bob"));
+    for n in 1..=20 {
+        let id = document(n);
+        world.edit(&id, &ada, n).await;
+        world.change(&ada, &id, "bob", Some(Role::Owner)).await.unwrap();
+        // Both were allowed to when they asked.
+        let wishes = [
+            world.wish(&ada, &id, "bob", None),
+            world.wish(&bob, &id, "ada", None),
+            world.wish(&bob, &id, "eve", Some(Role::Owner)),
+        ];
+        let [first, second, third] = wishes.map(|wish| world.access.change(wish));
+        let (first, second, third) = tokio::join!(first, second, third);
+        assert!(first.is_ok(), "{n}: {first:?}");
+        for refused in [second, third] {
+            assert!(
+                matches!(refused, Err(PermissionsError::Conflict(_))),
+                "{n}: {refused:?}"
+            );
+        }
+        assert!(world.may(&ada, Operation::Administer, &id) && !world.may(&user("eve"), Operation::Read, &id));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_granted_something_at_once_are_not_too_many() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, id) = (user("ada"), document(1));
+    world.edit(&id, &ada, 1).await;
+    for n in 1..990 {
+        let wish = world.wish(&ada, &id, &format!("user-{n}"), Some(Role::Viewer));
+        world.access.change(wish).await.unwrap();
+    }
+    let wishes: Vec<_> = (990..1030)
+        .map(|n| world.wish(&ada, &id, &format!("user-{n}"), Some(Role::Viewer)))
+        .collect();
+    let mut changes = tokio::task::JoinSet::new();
+    for wish in wishes {
+        let access = world.access.clone();
+        changes.spawn(async move { access.change(wish).await.is_ok() });
+    }
+    let made = changes.join_all().await.into_iter().filter(|made| *made).count();
+    let grant = Grant::check(&world.access, &caller(&ada), Operation::Administer, &id).unwrap();
+    assert_eq!((made, world.access.list(&grant).len()), (10, 1000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_nobody_waits_for_any_more_is_made_and_told() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, bob, id) = (user("ada"), user("bob"), document(1));
+    world.edit(&id, &ada, 1).await;
+    world.change(&ada, &id, "bob", Some(Role::Editor)).await.unwrap();
+    let told = world.ear.0.lock().unwrap().len();
+    let mut changing = world.access.change(world.wish(&ada, &id, "bob", None));
+    // It is given up as soon as it has begun.
+    let begun = std::future::poll_fn(|context| Poll::Ready(changing.as_mut().poll(context))).await;
+    drop(changing);
+    assert!(begun.is_pending());
+    until("it is made", || !world.may(&bob, Operation::Read, &id)).await;
+    until("it is told", || world.ear.0.lock().unwrap().len() > told).await;
+}
+
+#[tokio::test]
+async fn who_asks_first_has_the_others_told() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, id) = (user("ada"), document(1));
+    world.edit(&id, &ada, 1).await;
+    assert!(world.may(&ada, Operation::Administer, &id));
+    let change = PermissionChange {
+        document: id.clone(),
+        grantee: "bob".parse().unwrap(),
+        role: Some(Role::Viewer),
+        nonce: [7; 16],
+    };
+    let entry = change.draft(&caller(&ada).author()).encode().unwrap();
+    world.log.append(vec![entry]).await.unwrap();
+    // A document of the same partition that is not known is asked about, so that the table is brought up to now.
+    let partition = world.log.partition_of(&id);
+    let other = (2..)
+        .map(document)
+        .find(|other| world.log.partition_of(other) == partition);
+    assert!(world.may(&user("bob"), Operation::Read, &other.unwrap()));
+    assert!(
+        world.may(&user("bob"), Operation::Read, &id),
+        "read without another task"
+    );
+    until("they are told", || world.ear.0.lock().unwrap().contains(&id)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_quarantined_is_closed_until_the_log_is_resumed() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, bob, id) = (user("ada"), user("bob"), document(1));
+    world.edit(&id, &ada, 1).await;
+    assert!(world.may(&ada, Operation::Read, &id));
+    world.damage(&id);
+    world.edit(&id, &ada, 2).await;
+    until("it is closed", || !world.may(&ada, Operation::Read, &id)).await;
+    let wish = PermissionChange {
+        document: id.clone(),
+        grantee: "bob".parse().unwrap(),
+        role: Some(Role::Viewer),
+        nonce: [7; 16],
+    };
+    let entry = wish.draft(&caller(&ada).author()).encode().unwrap();
+    world.log.append(vec![entry]).await.unwrap();
+    world.log.resume().await.unwrap();
+    until("it is open again", || world.may(&ada, Operation::Write, &id)).await;
+    assert!(
+        world.may(&bob, Operation::Read, &id),
+        "what came while it was closed counts"
+    );
+    world.change(&ada, &id, "bob", None).await.unwrap();
+    assert!(!world.may(&bob, Operation::Read, &id), "it is followed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_new_in_a_partition_that_was_quarantined_at_the_start() {
+    let world = World::new(&AccessOptions::default()).await;
+    let (ada, bob, id) = (user("ada"), user("bob"), document(1));
+    for n in 1..=50 {
+        world.edit(&id, &ada, n).await;
+    }
+    world.damage(&id);
+    let storage = world.storage.clone();
+    drop(world);
+    let world = World::over(storage, &AccessOptions::default()).await;
+    assert!(!world.may(&ada, Operation::Read, &id) && !world.may(&bob, Operation::Create, &id));
+    world.log.resume().await.unwrap();
+    until("it is open again", || {
+        assert!(!world.may(&bob, Operation::Write, &id), "it is ada's");
+        world.may(&ada, Operation::Administer, &id)
+    })
+    .await;
 }

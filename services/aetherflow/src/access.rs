@@ -47,7 +47,7 @@ pub(crate) struct Rights {
 /// Reads the keys, before anything else is opened.
 ///
 /// # Errors
-/// When `serve` has nobody to let in and was not told to let in everybody, or a key is not good.
+/// When `serve` can tell nobody apart and was not told to let everybody do everything, or a key is not good.
 pub(crate) fn open(config: &Config, mode: Mode) -> anyhow::Result<Door> {
     let development = mode == Mode::Dev;
     let mut options = config.access.clone();
@@ -55,12 +55,13 @@ pub(crate) fn open(config: &Config, mode: Mode) -> anyhow::Result<Door> {
         options.signing_key = development_key(&config.data_dir)?;
     }
     let gatekeeper = Gatekeeper::open(&options, &config.data_dir, development)?;
-    let keyless = gatekeeper.is_keyless();
+    // Said by the configuration alone: keys that are gone are no reason to let anybody in.
+    let is_open = development || options.open;
     anyhow::ensure!(
-        !keyless || options.anonymous,
-        "there is no key to authenticate anybody with, so everybody could read and change everything. Name key files \
-         with `access.keys`, or where keys are published with `access.jwks_url`, or make an API key with `aetherflow key create`. To serve nevertheless, set \
-         `access.anonymous = true` (or AETHERFLOW_ACCESS__ANONYMOUS=true); for development, use `aetherflow dev`"
+        is_open || !gatekeeper.is_keyless(),
+        "there is no key to authenticate anybody with. Name key files with `access.keys`, or where keys are published with \
+         `access.jwks_url`, or make an API key with `aetherflow key create`. To let everybody read and change everything, \
+         set `access.open = true` (or AETHERFLOW_ACCESS__OPEN=true); for development, use `aetherflow dev`"
     );
     let development_token = match (development, gatekeeper.signer()) {
         (true, Some(signer)) => {
@@ -71,7 +72,7 @@ pub(crate) fn open(config: &Config, mode: Mode) -> anyhow::Result<Door> {
     };
     Ok(Door {
         gatekeeper: Arc::new(gatekeeper),
-        is_open: development || keyless,
+        is_open,
         development_token,
     })
 }
@@ -186,9 +187,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(&folder);
         let refusal = open(&config, Mode::Serve).err().unwrap().to_string();
-        assert!(refusal.contains("access.anonymous = true"), "{refusal}");
+        assert!(refusal.contains("access.open = true"), "{refusal}");
         config.access.anonymous = true;
+        assert!(open(&config, Mode::Serve).is_err(), "that lets nobody write");
+        config.access.open = true;
         assert!(open(&config, Mode::Serve).unwrap().is_open);
+    }
+
+    #[test]
+    fn a_server_stays_closed_when_its_last_key_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&folder);
+        config.access.anonymous = true;
+        let path = config.access.api_keys_in(&config.data_dir);
+        let new = api_keys::NewKey {
+            name: "backend".to_owned(),
+            ..api_keys::NewKey::default()
+        };
+        let (record, _) = api_keys::create(&path, new, 0).unwrap();
+        assert!(!open(&config, Mode::Serve).unwrap().is_open);
+        api_keys::revoke(&path, &record.id).unwrap();
+        assert!(!open(&config, Mode::Serve).unwrap().is_open);
+        fs::remove_file(&path).unwrap();
+        assert!(
+            open(&config, Mode::Serve).is_err(),
+            "nor does it start without the file"
+        );
+        config.access.api_keys = path;
+        config.access.keys = vec![folder.path().join("none")];
+        assert!(open(&config, Mode::Serve).is_err());
     }
 
     #[test]

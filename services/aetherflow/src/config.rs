@@ -328,6 +328,7 @@ mod tests {
             ("AETHERFLOW_LIMITS__FRAME_BYTES", "1", "`limits.frame_bytes`"),
             ("AETHERFLOW_LIMITS__FRAMES", "1", "AETHERFLOW_LIMITS__FRAMES"),
             ("AETHERFLOW_ACCESS__ANONYMOUS", "maybe", "`access.anonymous`"),
+            ("AETHERFLOW_ACCESS__OPEN", "maybe", "`access.open`"),
             (
                 "AETHERFLOW_SESSIONS__RESUME_WINDOW_MS",
                 "0",

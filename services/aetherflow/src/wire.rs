@@ -26,9 +26,9 @@ use crate::{
 /// How to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Without authentication, and saying so.
+    /// Open to everybody, and saying so.
     Dev,
-    /// Not without authentication, unless told to.
+    /// Not open to everybody, unless told to be.
     Serve,
 }
 
@@ -110,7 +110,7 @@ fn announce(config: &Config, door: &Door, gateway: &Gateway, quantum: Option<&Li
         tracing::info!(address = %quantum.address, fingerprint = %quantum.fingerprint, "serving Quantum");
     }
     if door.is_open {
-        tracing::warn!("no authentication: whoever reaches this server can read and change everything");
+        tracing::warn!("open to everybody: whoever reaches this server can read and change everything");
     }
     if let Some(token) = &door.development_token {
         let greeting = Greeting {

@@ -110,8 +110,8 @@ pub(crate) struct Lease {
     paused: Option<Pin<Box<Sleep>>>,
     /// It was said that the identity has ended. That is said once: what follows is the connection's matter.
     ended: bool,
-    /// The API key it came with was asked about once more.
-    confirmed: bool,
+    /// Whoever came with an API key, and was asked about once more.
+    confirmed: Option<Arc<Identity>>,
 }
 
 impl Default for Lease {
@@ -120,7 +120,7 @@ impl Default for Lease {
             timer: Box::pin(sleep_until(Instant::now())),
             paused: None,
             ended: false,
-            confirmed: false,
+            confirmed: None,
         }
     }
 }
@@ -143,9 +143,12 @@ impl Lease {
 
     /// Ready when a pause is over, and with an error when the identity has ended.
     pub(crate) fn poll(&mut self, shared: &Shared, who: &Who, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
-        if !self.confirmed && who.identity().credential.is_some() {
-            self.confirmed = true;
-            if !shared.authenticator.is_current(&who.identity()) {
+        let identity = who.identity();
+        let confirmed = self.confirmed.as_ref();
+        if identity.credential.is_some() && !confirmed.is_some_and(|known| Arc::ptr_eq(known, &identity)) {
+            let is_current = shared.authenticator.is_current(&identity);
+            self.confirmed = Some(identity);
+            if !is_current {
                 self.ended = true;
                 let close = Close::because(CloseCode::Unauthorized, "the key was revoked");
                 return Poll::Ready(Err(close));

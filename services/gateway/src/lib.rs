@@ -39,6 +39,7 @@ mod metrics;
 mod native;
 pub mod options;
 mod outbound;
+mod patience;
 mod peers;
 mod protocol;
 mod reader;

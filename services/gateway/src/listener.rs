@@ -5,12 +5,13 @@ use std::{
     convert::Infallible,
     future::Future,
     io::{self, ErrorKind},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use aetherflow_schema::network::Network;
 use axum::{Router, body::Body, response::IntoResponse};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{http::problem::Problem, lock, options::Limits, shared::Shared, upgrade};
+use crate::{http::problem::Problem, lock, options::Limits, patience::Patient, shared::Shared, upgrade};
 
 /// Bytes of a request's head, and of a buffer while a connection speaks HTTP.
 const HTTP_BUFFER: usize = 16 << 10;
@@ -55,13 +56,13 @@ pub(crate) struct Admission {
 #[derive(Default)]
 struct Counts {
     all: usize,
-    networks: HashMap<IpAddr, usize>,
+    networks: HashMap<Network, usize>,
 }
 
 /// The right to a connection, given back when dropped.
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    network: Option<IpAddr>,
+    network: Option<Network>,
     peer: SocketAddr,
     service: Service,
 }
@@ -111,9 +112,10 @@ impl Admission {
     }
 
     /// Counts a connection, unless it is one too many: the network it is counted under.
-    fn enter(&self, address: IpAddr) -> Result<Option<IpAddr>, Full> {
-        let counted = self.most_per_network != usize::MAX && (self.count_loopback || !address.is_loopback());
-        let network = counted.then(|| network(address));
+    fn enter(&self, address: IpAddr) -> Result<Option<Network>, Full> {
+        let network = Network::of(address);
+        let counted = self.most_per_network != usize::MAX && (self.count_loopback || !network.is_this_machine());
+        let network = counted.then_some(network);
         let mut counts = lock(&self.counts);
         if counts.all >= self.most {
             return Err(Full::All);
@@ -129,7 +131,7 @@ impl Admission {
         Ok(network)
     }
 
-    fn leave(&self, network: Option<IpAddr>) {
+    fn leave(&self, network: Option<Network>) {
         let mut counts = lock(&self.counts);
         counts.all -= 1;
         if let Some(network) = network
@@ -149,17 +151,6 @@ impl Drop for Permit {
         if self.service.websocket {
             self.service.shared.metrics.connections.dec();
         }
-    }
-}
-
-/// The address itself, or the /64 network that an IPv6 host has to itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = address.to_bits() >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -229,6 +220,7 @@ async fn serve(stream: TcpStream, permit: Arc<Permit>) {
     let shared = permit.service.shared.clone();
     // Health is asked for on the other listener to the very end.
     let graceful = permit.service.websocket;
+    let stream = Patient::new(stream, shared.options.timeouts.stalled());
     let answer = service_fn(move |request| answer(permit.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -305,7 +297,7 @@ mod tests {
 
     #[test]
     fn this_machine_counts_only_if_it_should() {
-        for address in ["127.0.0.1", "::1"] {
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             let trusting = admission(100, 1, false);
             assert!((0..5).all(|_| trusting.enter(ip(address)).is_ok()));
             let strict = admission(100, 1, true);

@@ -3,7 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `session` | what a frame means; no I/O |
-//! | `greeting` | a session for who says hello |
+//! | `identifying`, `greeting` | who says hello, and a session for them |
 //! | `calls` | requests under way: submissions in their order, stretches of history |
 //! | `subscription` | one followed document: from what the log tells to frames |
 //! | `rooms` | who is present on which document, over all connections |
@@ -20,6 +20,7 @@ mod calls;
 pub(crate) mod carrier;
 mod expiry;
 mod greeting;
+mod identifying;
 mod rooms;
 mod session;
 mod subscription;
@@ -50,11 +51,12 @@ pub(crate) use self::rooms::Rooms;
 use self::{
     calls::Calls,
     greeting::{Greeting, Welcomed},
+    identifying::Identifying,
     session::{Action, Session, SessionLimits, Terms},
     subscription::Subscription,
 };
 use crate::{
-    caller::{Lease, Shown, Who, now_s},
+    caller::{Lease, Shown, Who},
     close::Close,
     metrics::native::Said,
     outbound::Outbound,
@@ -79,6 +81,8 @@ pub(crate) struct Native {
     protocol: sessions::Protocol,
     stay: Option<Box<dyn SessionHandle>>,
     terms: Terms,
+    /// A hello whose sender is being found out.
+    identifying: Option<Identifying>,
     /// A hello that is being answered.
     greeting: Option<Greeting>,
     /// What was read together with it: no more is read until it is answered.
@@ -157,6 +161,7 @@ impl Native {
             protocol,
             stay: None,
             terms: Terms::default(),
+            identifying: None,
             greeting: None,
             behind: VecDeque::new(),
             lease: Lease::default(),
@@ -175,9 +180,12 @@ impl Native {
     fn carry_out(&mut self, action: Action) -> Result<(), Close> {
         match action {
             Action::Welcome { client, token, resume } => {
-                self.authenticate(&token.0)
-                    .map_err(|failure| Close::because(failure.close_code(), &failure))?;
-                self.greet(&client, &resume.0);
+                if token.0.is_empty() && self.shown {
+                    self.greet(&client, &resume.0);
+                } else {
+                    let shared = self.voice.shared.clone();
+                    self.identifying = Some(Identifying::new(shared, token.0, client, resume.0));
+                }
             }
             Action::Submit(submit) => self.calls.submit(submit),
             Action::Fetch(fetch) => self.calls.fetch(fetch),
@@ -209,23 +217,15 @@ impl Native {
         Ok(())
     }
 
-    /// Finds out who says hello, or shows a fresh token: the same as before, or nobody.
-    fn authenticate(&mut self, token: &str) -> Result<(), AuthFailure> {
-        if token.is_empty() && self.shown {
-            return Ok(());
-        }
-        let shared = &self.voice.shared;
-        let found = shared.authenticator.authenticate(Some(token), now_s());
-        let identity = found.inspect_err(|failure| {
-            shared.metrics.unauthenticated.inc();
-            tracing::debug!(connection = %self.voice.outbound.id(), %failure, "not authenticated");
-        })?;
+    /// It is known who says hello, or shows a fresh token: the same as before, or nobody.
+    fn authenticate(&mut self, found: Result<Arc<Identity>, AuthFailure>) -> Result<(), AuthFailure> {
+        let identity = found?;
         if self.shown && identity.principal != self.voice.who.identity().principal {
             return Err(AuthFailure::Invalid("it is somebody else's than this connection's"));
         }
         self.shown = true;
         self.voice.outbound.came_with(&identity);
-        self.voice.who.is(Arc::new(identity));
+        self.voice.who.is(identity);
         Ok(())
     }
 
@@ -256,12 +256,17 @@ impl Native {
         // The token is the client's from here on.
         self.terms = Terms { token: None, ..terms };
         self.stay = Some(session);
-        while self.greeting.is_none()
+        while !self.is_greeting()
             && let Some(frame) = self.behind.pop_front()
         {
             self.act(frame)?;
         }
         Ok(())
+    }
+
+    /// Whether a hello is not answered yet.
+    fn is_greeting(&self) -> bool {
+        self.identifying.is_some() || self.greeting.is_some()
     }
 
     /// Acts on a frame.
@@ -371,7 +376,7 @@ impl Native {
 
 impl Protocol for Native {
     fn on_frame(&mut self, frame: Bytes) -> Result<(), Parting> {
-        if self.greeting.is_some() {
+        if self.is_greeting() {
             self.behind.push_back(frame);
             return Ok(());
         }
@@ -381,6 +386,12 @@ impl Protocol for Native {
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Close>> {
         if let Poll::Ready(result) = self.lease.poll(&self.voice.shared, &self.voice.who, context) {
             return Poll::Ready(result);
+        }
+        if let Some(identifying) = &mut self.identifying {
+            let (found, client, resume) = ready!(identifying.poll(context));
+            self.identifying = None;
+            let authenticated = self.authenticate(found).map(|()| self.greet(&client, &resume));
+            return Poll::Ready(authenticated.map_err(|failure| Close::because(failure.close_code(), &failure)));
         }
         if let Some(greeting) = &mut self.greeting {
             let greeted = ready!(greeting.poll(context));
@@ -398,11 +409,11 @@ impl Protocol for Native {
     }
 
     fn has_room(&self) -> bool {
-        self.greeting.is_none() && self.lease.has_room() && self.calls.has_room()
+        !self.is_greeting() && self.lease.has_room() && self.calls.has_room()
     }
 
     fn is_idle(&self) -> bool {
-        self.greeting.is_none() && self.calls.is_idle()
+        !self.is_greeting() && self.calls.is_idle()
     }
 
     fn is_introduced(&self) -> bool {
@@ -412,6 +423,7 @@ impl Protocol for Native {
     fn stop(&mut self, close: &Close) {
         self.leave();
         // Who was not answered yet is told by the close alone.
+        self.identifying = None;
         self.greeting = None;
         if self.stay.is_some() {
             let within = self.voice.shared.options.timeouts.reconnect_ms;

@@ -86,7 +86,8 @@ pub struct Timeouts {
     pub keepalive_ms: u64,
     /// Until a client has answered a close, default 2,000.
     pub close_ms: u64,
-    /// Until a client that reads history is disconnected for taking nothing of what is queued for it, default 30,000.
+    /// Until a client that reads history, or the answer to an HTTP request, is disconnected for taking nothing of it, default
+    /// 30,000.
     pub stalled_ms: u64,
     /// Within how long clients that are sent away come back, default 5,000: each is told a time of its own, so that they
     /// do not all come at once.

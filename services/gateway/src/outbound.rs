@@ -44,8 +44,8 @@ pub(crate) struct Outbound {
     id: ConnectionId,
     server: PeerId,
     peer: OnceLock<PeerId>,
-    /// The API key that the client came with.
-    credential: OnceLock<Arc<str>>,
+    /// The API key that the client showed last.
+    credential: Mutex<Option<Arc<str>>>,
     limit: usize,
     metrics: Arc<GatewayMetrics>,
     state: Mutex<State>,
@@ -76,7 +76,7 @@ impl Outbound {
             id,
             server,
             peer: OnceLock::new(),
-            credential: OnceLock::new(),
+            credential: Mutex::default(),
             limit,
             metrics,
             state: Mutex::default(),
@@ -94,16 +94,14 @@ impl Outbound {
         let _ = self.peer.set(peer);
     }
 
-    /// The client came with this identity: with its API key, the connection ends.
+    /// The client has this identity from now on: with its API key, the connection ends.
     pub(crate) fn came_with(&self, identity: &Identity) {
-        if let Some(credential) = &identity.credential {
-            let _ = self.credential.set(credential.clone());
-        }
+        lock(&self.credential).clone_from(&identity.credential);
     }
 
-    /// The API key that the client came with.
-    pub(crate) fn credential(&self) -> Option<&str> {
-        self.credential.get().map(|credential| &**credential)
+    /// Whether this is the API key that the client showed last.
+    pub(crate) fn has_credential(&self, credential: &str) -> bool {
+        lock(&self.credential).as_deref() == Some(credential)
     }
 
     /// The peer's name, empty before it joined.

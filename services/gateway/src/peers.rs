@@ -72,7 +72,7 @@ impl Peers {
     /// Ends the connections that came with this API key.
     pub(crate) fn revoke(&self, credential: &str) {
         let inner = lock(&self.inner);
-        let came = |outbound: &&Arc<Outbound>| outbound.credential() == Some(credential);
+        let came = |outbound: &&Arc<Outbound>| outbound.has_credential(credential);
         for outbound in inner.connections.values().filter(came) {
             let close = Close::because(CloseCode::Unauthorized, "the key was revoked");
             outbound.end(Ending::Now(close));
@@ -187,6 +187,12 @@ mod tests {
         }
         peers.revoke("a");
         assert_eq!((ending(&one), ending(&other)), (Some(CloseCode::Unauthorized), None));
+        identity.credential = Some("c".into());
+        other.came_with(&identity);
+        peers.revoke("b");
+        assert_eq!(ending(&other), None, "it showed another one since");
+        peers.revoke("c");
+        assert_eq!(ending(&other), Some(CloseCode::Unauthorized));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::{
     listener::Permit,
     native::Native,
     outbound::{Ending, Outbound},
+    patience::Patient,
     repo_protocol::RepoProtocol,
     shared::Shared,
     stay::{self, Guest},
@@ -188,8 +189,8 @@ async fn repo_protocol(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Sh
 
 /// The socket itself, and what was read from it already.
 fn socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
+    match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
+        Ok(parts) => Some((parts.io.into_inner().into_inner(), parts.read_buf)),
         Err(_) => {
             tracing::error!("an upgraded connection is of an unknown kind");
             None

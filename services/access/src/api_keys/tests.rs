@@ -17,7 +17,7 @@ fn a_key_works_until_it_is_revoked_and_its_secret_is_not_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access/keys.json");
     let keys = ApiKeys::open(&path).unwrap();
-    assert!(keys.is_empty());
+    assert!(!keys.are_kept());
     let (record, key) = create(&path, new_key(), 100).unwrap();
     let (_, other) = create(
         &path,
@@ -42,10 +42,10 @@ fn a_key_works_until_it_is_revoked_and_its_secret_is_not_in_the_file() {
     assert!(keys.identity(&other, 199).is_ok());
     assert_eq!(keys.identity(&other, 200), Err(AuthFailure::Expired));
 
-    assert!(keys.has(&record.id));
+    assert!(keys.is_current(&identity));
     revoke(&path, &record.id).unwrap();
     assert_eq!(keys.reload().unwrap(), std::slice::from_ref(&record.id));
-    assert!(!keys.has(&record.id));
+    assert!(!keys.is_current(&identity));
     assert_eq!(keys.identity(&key, 100), Err(AuthFailure::Unverified));
     assert!(matches!(revoke(&path, &record.id), Err(ApiKeyError::Unknown(_))));
     assert!(keys.identity(&other, 100).is_ok());
@@ -92,4 +92,22 @@ fn a_damaged_file_leaves_the_keys_of_before() {
         ..new_key()
     };
     assert!(matches!(create(&path, bad, 0), Err(ApiKeyError::Invalid(_))));
+}
+
+#[test]
+fn a_key_that_may_do_less_is_not_the_one_that_was_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let (record, key) = create(&path, new_key(), 0).unwrap();
+    let keys = ApiKeys::open(&path).unwrap();
+    let before = keys.identity(&key, 0).unwrap();
+    let content = fs::read_to_string(&path).unwrap();
+    let new = path.with_extension("edited");
+    fs::write(&new, content.replace("\"owner\"", "\"viewer\"")).unwrap();
+    fs::rename(&new, &path).unwrap();
+    assert_eq!(keys.reload().unwrap(), std::slice::from_ref(&record.id));
+    assert!(!keys.is_current(&before));
+    let after = keys.identity(&key, 0).unwrap();
+    assert_eq!(after.grants.everywhere, Some(Role::Viewer));
+    assert!(keys.is_current(&after) && !keys.is_current(&Identity::anonymous()));
 }

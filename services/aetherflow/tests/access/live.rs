@@ -182,6 +182,25 @@ async fn with_an_api_key_go_its_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_goes_with_the_key_that_it_showed_last() {
+    let server = Server::start().await;
+    let document = server.document().await;
+    let make = || server.run(&["key", "create", "--name", "backend", "--grant", "*=owner"]);
+    let revoke = |key: &str| server.run(&["key", "revoke", key.split('_').nth(1).unwrap()]);
+    let (first, second) = (make(), make());
+    // The server looks at the file of keys by itself, in a moment.
+    while native::Client::hello(server.address, Some(&second)).await.is_err() {}
+    let mut client = native::Client::hello(server.address, Some(&first)).await.unwrap();
+    client.say_hello(Some(&second)).await;
+    assert!(matches!(client.hear().await, Ok(Kind::Welcome(_))));
+    revoke(&first);
+    while native::Client::hello(server.address, Some(&first)).await.is_ok() {}
+    assert!(client.writes(&document).await, "it goes on with the second");
+    revoke(&second);
+    assert_eq!(client.hear().await.err(), Some(4009));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_joins_under_the_peer_id_of_somebody_else() {
     let server = Server::start().await;
     let document = server.document().await;

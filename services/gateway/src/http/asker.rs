@@ -21,6 +21,7 @@ impl FromRequestParts<Arc<Shared>> for Asker {
         let identity = caller::identify(shared, token.as_deref()).await?;
         let unknown = IpAddr::from([0, 0, 0, 0]);
         let address = parts.extensions.get::<Address>().map_or(unknown, |address| address.0);
+        // A body of another length is not read.
         let length = parts.headers.get(hyper::header::CONTENT_LENGTH);
         let bytes = length
             .and_then(|length| length.to_str().ok()?.parse().ok())

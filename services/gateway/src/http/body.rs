@@ -1,8 +1,11 @@
 //! Bodies, up to a limit.
+//!
+//! **Invariant**: what is read was counted before, when it was found out who asks: a body that does not say how long it is, is
+//! refused unread.
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::{HeaderMap, StatusCode, body::Body as _, header::CONTENT_TYPE};
 use serde_json::Value;
 
@@ -10,20 +13,17 @@ use super::problem::Problem;
 
 /// The whole body.
 pub(super) async fn bytes(body: Body, limit: usize, key: &str) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large").detail(format!("more than {limit} bytes (`{key}`)"))
+    let Some(length) = body.size_hint().exact() else {
+        let detail = "say with Content-Length how long the body is";
+        return Err(Problem::new(StatusCode::LENGTH_REQUIRED, "length-required").detail(detail));
     };
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
+    if length > limit as u64 {
+        let detail = format!("more than {limit} bytes (`{key}`)");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large").detail(detail));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Problem::bad_request(
-            "body",
-            format!("the body cannot be read: {error}"),
-        )),
-    }
+    let whole = body.collect().await;
+    let whole = whole.map_err(|error| Problem::bad_request("body", format!("the body cannot be read: {error}")))?;
+    Ok(whole.to_bytes())
 }
 
 /// A JSON object, or nothing.
@@ -77,5 +77,15 @@ mod tests {
         assert!(bytes(Body::from(vec![0; 10]), 10, "limits.x").await.is_ok());
         let problem = bytes(Body::from(vec![0; 11]), 10, "limits.x").await.unwrap_err();
         assert!(format!("{problem:?}").contains("limits.x"));
+    }
+
+    #[tokio::test]
+    async fn a_body_of_unknown_length_is_refused_unread() {
+        let unread = futures_util::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, std::io::Error>>> {
+            panic!("it was read")
+        });
+        let problem = bytes(Body::from_stream(unread), 10, "limits.x").await.unwrap_err();
+        assert!(format!("{problem:?}").contains("length-required"));
+        assert!(bytes(Body::empty(), 10, "limits.x").await.unwrap().is_empty());
     }
 }

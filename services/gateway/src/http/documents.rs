@@ -91,9 +91,10 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let document = DocumentId::from_uuid(Uuid::new_v4());
+    edit(&shared, &caller, Operation::Create, &document)?;
     let body = body::bytes(body, shared.options.limits.json_bytes, "limits.json_bytes").await?;
     let content = body::json_object(&headers, &body)?;
-    let document = DocumentId::from_uuid(Uuid::new_v4());
     let edit = edit(&shared, &caller, Operation::Create, &document)?;
     let written = shared.documents.create(edit, content).await?;
     Ok(created(&document, &written))
@@ -107,6 +108,7 @@ pub(super) async fn import_new(
     body: Body,
 ) -> Result<Response, Problem> {
     let document = DocumentId::from_uuid(Uuid::new_v4());
+    edit(&shared, &caller, Operation::Create, &document)?;
     let file = file(&shared, &headers, body).await?;
     let edit = edit(&shared, &caller, Operation::Create, &document)?;
     let written = shared.documents.import(edit, file).await?;
@@ -122,6 +124,7 @@ pub(super) async fn import(
     body: Body,
 ) -> Result<Json<impl Serialize>, Problem> {
     let document = p::document(id)?;
+    edit(&shared, &caller, Operation::Write, &document)?;
     let file = file(&shared, &headers, body).await?;
     let edit = edit(&shared, &caller, Operation::Write, &document)?;
     let written = shared.documents.import(edit, file).await?;
@@ -224,6 +227,8 @@ async fn file(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Bytes,
     Ok(file)
 }
 
+/// Asks the policy. Those who send a body are asked about before it is read, so that nobody makes the server read what it
+/// refuses, and once more when it has come: what was taken away meanwhile does not count.
 fn edit(
     shared: &Shared,
     caller: &Caller,

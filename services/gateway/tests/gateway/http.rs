@@ -34,7 +34,7 @@ impl Answer {
     }
 
     /// The kind of the problem, after checking that it is one.
-    fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let body = self.json();
         assert_eq!(body["status"], self.status);
@@ -76,7 +76,7 @@ async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str
     parse(&answer)
 }
 
-fn parse(answer: &[u8]) -> Answer {
+pub(crate) fn parse(answer: &[u8]) -> Answer {
     let end = answer
         .windows(4)
         .position(|bytes| bytes == b"\r\n\r\n")
@@ -95,7 +95,7 @@ fn parse(answer: &[u8]) -> Answer {
     }
 }
 
-async fn create(server: &Server, content: &str) -> String {
+pub(crate) async fn create(server: &Server, content: &str) -> String {
     let answer = post_json(server.address, "/v1/documents", content).await;
     assert_eq!(answer.status, 201);
     answer.json()["documentId"].as_str().unwrap().to_owned()

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+mod bodies;
 mod client;
+mod credentials;
 mod ephemera;
 mod hostile;
 mod http;

@@ -21,7 +21,9 @@ use aetherflow_runtime::{
     shutdown::{Shutdown, ShutdownOptions},
 };
 use aetherflow_schema::{
-    access::{Access, Anybody, Identity, NoPermissions, Operation, Unthrottled},
+    access::{
+        Access, AccessWatcher, Anybody, Authenticator, Identity, NoPermissions, Operation, Throttle, Unthrottled,
+    },
     documents::BoxFuture,
     id::{DocumentId, PartitionId},
     sessions::NodeId,
@@ -73,6 +75,21 @@ impl Access for Policy {
     }
 }
 
+/// Who is let in, and how much they may do: anybody, and all they like.
+pub(crate) struct Door {
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) throttle: Arc<dyn Throttle>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            authenticator: Arc::new(Anybody),
+            throttle: Arc::new(Unthrottled),
+        }
+    }
+}
+
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: SocketAddr,
@@ -81,6 +98,8 @@ pub(crate) struct Server {
     pub(crate) ledger: Ledger,
     pub(crate) native: NativeService,
     pub(crate) policy: Arc<Policy>,
+    /// Hears of revocations.
+    pub(crate) watcher: Arc<dyn AccessWatcher>,
     pub(crate) sessions: Arc<SessionService>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
@@ -94,6 +113,10 @@ impl Server {
     }
 
     pub(crate) async fn with(configure: impl FnOnce(&mut GatewayOptions)) -> Self {
+        Self::behind(Door::default(), configure).await
+    }
+
+    pub(crate) async fn behind(door: Door, configure: impl FnOnce(&mut GatewayOptions)) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut options = GatewayOptions {
             listen: any,
@@ -118,9 +141,9 @@ impl Server {
             documents: documents.clone(),
             log: Arc::new(ledger.clone()),
             access: policy.clone(),
-            authenticator: Arc::new(Anybody),
+            authenticator: door.authenticator,
             permissions: Arc::new(NoPermissions),
-            throttle: Arc::new(Unthrottled),
+            throttle: door.throttle,
             sessions: sessions.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
@@ -139,6 +162,7 @@ impl Server {
             documents,
             ledger,
             policy,
+            watcher: gateway.watcher().clone(),
             sessions,
             health,
             metrics,
