@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn an_open_server_has_no_keys() {
-        let complaints = |options: &AccessOptions| {
+        let validate = |options: &AccessOptions| {
             let mut invalid = Invalid::default();
             options.validate(&mut invalid);
-            invalid.to_string()
+            invalid.into_result()
         };
         let open = AccessOptions {
             open: true,
@@ -145,7 +145,7 @@ mod tests {
         };
         let path = || PathBuf::from("key");
         for options in [AccessOptions::default(), open.clone()] {
-            assert_eq!(complaints(&options), "");
+            assert_eq!(validate(&options), Ok(()));
         }
         for options in [
             AccessOptions {
@@ -165,9 +165,9 @@ mod tests {
                 ..open.clone()
             },
         ] {
-            let text = complaints(&options);
+            let text = validate(&options).unwrap_err().to_string();
             assert!(text.contains("`access.open`"), "{text}");
-            assert_eq!(complaints(&AccessOptions { open: false, ..options }), "");
+            assert_eq!(validate(&AccessOptions { open: false, ..options }), Ok(()));
         }
     }
 }
