@@ -62,8 +62,7 @@ impl Actor {
         fresh: &[Offset],
         large: bool,
     ) -> Result<(), Lost> {
-        let carries_changes = message.carries_changes();
-        if !carries_changes {
+        if !message.carries_changes() {
             // A peer that has gone has nothing more to hear; changes of it are in the log and stay.
             let Some(state) = self.peers.get_mut(key) else {
                 return Ok(());

@@ -132,15 +132,14 @@ async fn what_is_on_its_way_when_a_document_is_closed_is_there_when_it_is_opened
     let id = document(1);
     let (mut writer, _listener) = with_peers(&statesync, &id).await;
     let forged = forge(&writer.doc).write(0);
-    let send = async |changes| {
+    let edit = |changes| {
         let document = id.clone();
-        let edit = AuthorizedEdit::new(&grant(&id), Changes { document, changes }).unwrap();
-        statesync.submit(edit).await.unwrap()
+        AuthorizedEdit::new(&grant(&id), Changes { document, changes }).unwrap()
     };
     storage.writing.allow(Some(0));
-    let forged = send(forged).await;
+    let forged = statesync.submit(edit(forged)).await.unwrap();
     eventually("the forged change is being written", async || storage.writing.waits()).await;
-    let sound = send(Author::new().write(1)).await;
+    let sound = statesync.submit(edit(Author::new().write(1))).await.unwrap();
     // What is asked after it is answered after it was taken.
     statesync.read(grant(&id), Default::default()).await.unwrap();
     let reads = storage.reading.count();
