@@ -6,9 +6,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use aetherflow_runtime::{config::Invalid, health::Health, metrics::Metrics};
-use aetherflow_schema::sessions::{NodeId, SessionState, Sessions};
+use aetherflow_schema::{
+    presence::Presence,
+    sessions::{NodeId, SessionState, Sessions},
+};
 use aetherflow_session::{
     Clock, SessionOptions, SessionService,
+    presence::{PresenceOptions, PresenceService},
     store::embedded::{EmbeddedOptions, EmbeddedStore},
 };
 use anyhow::Context;
@@ -87,18 +91,26 @@ impl SessionConfig {
     }
 }
 
-/// The session service of this process.
-pub(crate) struct SessionKeeper(Arc<SessionService>);
+/// The sessions of this process, and who is present where.
+pub(crate) struct SessionKeeper {
+    sessions: Arc<SessionService>,
+    presence: Arc<PresenceService>,
+}
 
 impl SessionKeeper {
     /// For the gateway.
     pub(crate) fn sessions(&self) -> Arc<dyn Sessions> {
-        self.0.clone()
+        self.sessions.clone()
+    }
+
+    /// For the gateway.
+    pub(crate) fn presence(&self) -> Arc<dyn Presence> {
+        self.presence.clone()
     }
 
     /// Stops after the last connection has ended: clients may come back to what is stored when this returns.
     pub(crate) async fn close(self) {
-        if !self.0.stop(PATIENCE).await {
+        if !self.sessions.stop(PATIENCE).await {
             tracing::error!("some sessions were not stored in time; their clients get new ones");
         }
     }
@@ -125,11 +137,16 @@ pub(crate) async fn start(
         None => Ok(()),
         Some(reason) => Err(format!("not stored, clients cannot resume: {reason}")),
     });
-    let service = SessionService::start(options, Clock::new(), store, Vec::new()).await;
-    let service = Arc::new(service.context("the sessions cannot be read")?);
-    let figures = SessionFigures(service.clone());
+    let clock = Clock::new();
+    let presence = Arc::new(PresenceService::start(
+        PresenceOptions::new(options.node.clone()),
+        clock,
+    ));
+    let sessions = SessionService::start(options, clock, store, vec![presence.clone()]).await;
+    let sessions = Arc::new(sessions.context("the sessions cannot be read")?);
+    let figures = SessionFigures(sessions.clone());
     metrics.register("sessions", |registry| registry.register_collector(Box::new(figures)));
-    Ok(SessionKeeper(service))
+    Ok(SessionKeeper { sessions, presence })
 }
 
 async fn open(data_dir: &Path, fsync: bool) -> anyhow::Result<Arc<EmbeddedStore>> {

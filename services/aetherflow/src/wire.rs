@@ -62,6 +62,7 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
         permissions: rights.permissions,
         throttle: rights.throttle,
         sessions: keeper.sessions(),
+        presence: keeper.presence(),
         admin: backend.admin.clone(),
         assets: Arc::new(Console),
         health,

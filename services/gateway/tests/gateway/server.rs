@@ -21,12 +21,16 @@ use aetherflow_runtime::{
     shutdown::{Shutdown, ShutdownOptions},
 };
 use aetherflow_schema::{
-    access::{Access, Anybody, Identity, NoPermissions, Operation, Unthrottled},
+    access::{Access, AccessWatcher, Anybody, Identity, NoPermissions, Operation, Unthrottled},
     documents::BoxFuture,
     id::{DocumentId, PartitionId},
     sessions::NodeId,
 };
-use aetherflow_session::{Clock, SessionOptions, SessionService, store::memory::MemoryStore};
+use aetherflow_session::{
+    Clock, SessionOptions, SessionService,
+    presence::{PresenceOptions, PresenceService},
+    store::memory::MemoryStore,
+};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -82,6 +86,8 @@ pub(crate) struct Server {
     pub(crate) native: NativeService,
     pub(crate) policy: Arc<Policy>,
     pub(crate) sessions: Arc<SessionService>,
+    pub(crate) presence: Arc<PresenceService>,
+    pub(crate) watcher: Arc<dyn AccessWatcher>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -110,7 +116,10 @@ impl Server {
         let metrics = Metrics::default();
         let node = NodeId::named("test").unwrap();
         let store = Arc::new(MemoryStore::default());
-        let sessions = SessionService::start(SessionOptions::new(node), Clock::new(), store, Vec::new());
+        let clock = Clock::new();
+        let presence = Arc::new(PresenceService::start(PresenceOptions::new(node.clone()), clock));
+        let session_options = SessionOptions::new(node);
+        let sessions = SessionService::start(session_options, clock, store, vec![presence.clone()]);
         let sessions = Arc::new(sessions.await.unwrap());
         let shutdown = Shutdown::new(&ShutdownOptions { drain_ms: 10_000 });
         let gateway = Gateway::start(Parts {
@@ -122,6 +131,7 @@ impl Server {
             permissions: Arc::new(NoPermissions),
             throttle: Arc::new(Unthrottled),
             sessions: sessions.clone(),
+            presence: presence.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
             health: health.clone(),
@@ -139,7 +149,9 @@ impl Server {
             documents,
             ledger,
             policy,
+            watcher: gateway.watcher().clone(),
             sessions,
+            presence,
             health,
             metrics,
             shutdown,
