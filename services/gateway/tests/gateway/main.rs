@@ -11,6 +11,7 @@ mod limits;
 mod native;
 mod native_carrier;
 mod native_client;
+mod people;
 mod presence;
 mod protocol;
 mod recorder;
