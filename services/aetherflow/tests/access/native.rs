@@ -125,6 +125,16 @@ impl Client {
         }
     }
 
+    /// The next frame that is not about who is present.
+    pub(crate) async fn hear_of_the_document(&mut self) -> Kind {
+        loop {
+            match self.hear().await.unwrap() {
+                Kind::PresenceEvent(_) => {}
+                other => return other,
+            }
+        }
+    }
+
     /// Whether a request is carried out.
     async fn answer(&mut self) -> bool {
         loop {
