@@ -33,10 +33,6 @@ const FRAME_OVERHEAD: usize = 128;
 /// Calls that may be under way before nothing more is read.
 const CALLS: usize = 1024;
 
-/// For how long a client of this protocol, which never says so itself, is said to be present; more where it is pinged less
-/// often. It is gone with its connection: this is for what other nodes and clients may miss.
-const PRESENT_FOR: Duration = Duration::from_secs(120);
-
 /// One connection's documents.
 pub(crate) struct Sessions {
     shared: Arc<Shared>,
@@ -221,9 +217,11 @@ impl Sessions {
         }
     }
 
+    /// For how long the client, which never says so itself, is said to be present. It is gone with its connection: this is for
+    /// what other nodes and clients may miss.
     fn present_for(&self) -> Duration {
         let most = Duration::from_millis(PRESENCE_TTL_MS_MAX.into());
-        PRESENT_FOR.max(3 * self.shared.options.timeouts.keepalive()).min(most)
+        self.shared.options.timeouts.present().min(most)
     }
 
     /// The client is present on a document that it has open, if it may be.

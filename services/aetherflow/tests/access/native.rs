@@ -181,10 +181,10 @@ impl Client {
     }
 
     /// Is present, and waits until that was acted on.
-    pub(crate) async fn presence(&mut self, document: &DocumentId, state: &'static [u8]) {
+    pub(crate) async fn presence(&mut self, document: &DocumentId, state: &[u8]) {
         let presence = Presence {
             document: document.clone(),
-            state: Bytes::from_static(state),
+            state: Bytes::copy_from_slice(state),
             ttl_ms: 60_000,
         };
         self.say(ClientFrame::Presence(presence)).await;

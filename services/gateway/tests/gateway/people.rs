@@ -147,7 +147,7 @@ async fn everybody_here_is_listed_in_pages_with_what_is_known_of_them() {
 
 #[tokio::test]
 async fn a_stream_begins_with_who_is_here_and_ends_with_the_access() {
-    let server = Server::with(|options| options.timeouts.keepalive_ms = 50).await;
+    let server = Server::with(|options| options.timeouts.keepalive_ms = 1_000).await;
     let id = document(1);
     let mut native = NativeClient::welcomed(&server).await;
     native.say(presence(&id, "1", 60_000)).await;
