@@ -65,8 +65,15 @@ pub struct Cluster {
 /// # Errors
 /// When something in it is no address, or there is none.
 pub fn servers(list: &str) -> Result<Vec<ServerAddr>, ClusterError> {
-    let parse = |(n, address): (usize, &str)| address.trim().parse().map_err(|_| ClusterError::Address(n + 1));
+    let parse = |(n, address): (usize, &str)| address_of(address.trim()).ok_or(ClusterError::Address(n + 1));
     list.split(',').enumerate().map(parse).collect()
+}
+
+/// One with a host, which the client takes for granted, and of a scheme that is built in.
+fn address_of(text: &str) -> Option<ServerAddr> {
+    let address: ServerAddr = text.parse().ok()?;
+    let url = address.clone().into_inner();
+    (url.has_host() && matches!(url.scheme(), "nats" | "tls")).then_some(address)
 }
 
 impl Cluster {
@@ -151,7 +158,13 @@ mod tests {
     #[test]
     fn servers_are_a_list_and_what_is_none_is_not_repeated() {
         assert_eq!(servers("nats://one:4222, tls://two").unwrap().len(), 2);
-        for bad in ["", "nats://one,", "nats://user:secret@ bad"] {
+        for bad in [
+            "",
+            "nats://one,",
+            "nats://user:secret@ bad",
+            "nats://user:secret@",
+            "ws://one",
+        ] {
             let error = servers(bad).unwrap_err();
             assert!(!error.may_pass() && !error.to_string().contains("secret"), "{error}");
         }
