@@ -5,7 +5,9 @@
 //!
 //! * a watcher hears of everybody who is present when it comes, and of every change afterwards, in the order in which they
 //!   happen, unless it has no room;
-//! * nobody hears of itself;
+//! * nobody hears of itself: a session's own presence is not told to it, on whatever connection;
+//! * presence belongs to a session, not to its connection: it ends when it is taken back, when its time is over, or with the
+//!   session;
 //! * whoever is not heard of again within the time it gave is gone, for everybody, whatever became of its connection or of
 //!   its node;
 //! * a document that nobody watches and on which nobody is present takes no memory;
@@ -22,14 +24,14 @@ use bytes::Bytes;
 
 pub use crate::native::wire::PresenceChange;
 use crate::{
-    access::{Author, Principal},
+    access::{Caller, Identity, Principal},
     documents::Retry,
     id::{ConnectionId, DocumentId, SessionId},
     native::{self, PRESENCE_BYTES, PRESENCE_TTL_MS_MAX, wire},
 };
 
-/// Documents on which one session may be present.
-pub const PRESENT_DOCUMENTS: usize = 1024;
+/// Documents on which one session may be present: at worst 64 MiB of states.
+pub const PRESENT_DOCUMENTS: usize = 4096;
 
 /// Somebody is present on a document, with this state.
 #[derive(Debug, Clone)]
@@ -37,9 +39,7 @@ pub struct Present {
     /// Where.
     pub document: DocumentId,
     /// Who, and in which session.
-    pub author: Author,
-    /// On which connection of this process.
-    pub connection: ConnectionId,
+    pub caller: Caller,
     /// Cursor, name, colour: whatever the application likes, at most [`PRESENCE_BYTES`].
     pub state: Bytes,
     /// For how long, unless it is repeated: more than nothing, and at most [`PRESENCE_TTL_MS_MAX`].
@@ -125,6 +125,9 @@ pub trait PresenceWatcher: Send + Sync + 'static {
     /// On which connection of this process.
     fn connection(&self) -> ConnectionId;
 
+    /// In which session: its own presence is not told to it.
+    fn session(&self) -> SessionId;
+
     /// Somebody's presence changed. One who has no room lets it pass: clients forget by themselves whom they do not hear
     /// of again.
     fn hear(&self, event: &Arc<PresenceEvent>);
@@ -172,6 +175,16 @@ pub trait Presence: Send + Sync + 'static {
 
     /// A session is present nowhere any more.
     fn leave(&self, session: SessionId);
+
+    /// A session of this process is present for no longer than this from now on, unless it says so again: whoever is behind
+    /// it is known for so long only.
+    fn limit(&self, session: SessionId, within: Duration);
+
+    /// Those of this process who are present on a document stay only if they may.
+    fn review(&self, document: &DocumentId, may_stay: &dyn Fn(&Identity) -> bool);
+
+    /// Those of this process who came with this API key are present nowhere any more.
+    fn revoke(&self, credential: &str);
 
     /// Who is present, in the order of the sessions' ids, as events of somebody who joined.
     fn here(&self, document: &DocumentId) -> Vec<Arc<PresenceEvent>>;

@@ -121,7 +121,7 @@ pub enum Protocol {
 /// Names and values that an application hangs on a session.
 pub type Attributes = BTreeMap<String, String>;
 
-/// Up to where a client has each document.
+/// Up to where a client was told of each document.
 pub type Cursors = BTreeMap<DocumentId, Offset>;
 
 /// Checks names and values from outside.
@@ -180,7 +180,8 @@ pub struct Opened {
     pub token: Option<ResumeToken>,
     /// For how long it can be resumed after the connection is gone; zero when it cannot.
     pub resume_window: Duration,
-    /// Up to where the client had each document, when it goes on with an earlier session. Never ahead of what it had.
+    /// Up to where the client was told of each document, when it goes on with an earlier session. What was on its way when the
+    /// connection broke it may not have: a client knows best, and says so when it subscribes.
     pub resumed: Option<Cursors>,
 }
 
@@ -221,11 +222,12 @@ pub trait SessionHandle: Send + Sync {
     /// Where bytes and packets are counted.
     fn traffic(&self) -> &Traffic;
 
-    /// The client has this document up to here, as far as is known; `None` when it does not want it any more.
+    /// The client was told of these documents up to here; `None` for one that it does not want any more.
     ///
     /// # Errors
-    /// When the session has ended or was taken over, or for the first document after [`CURSORS`].
-    fn set_cursor(&self, document: &DocumentId, offset: Option<Offset>) -> Result<(), SessionError>;
+    /// When the session has ended or was taken over; [`SessionError::Invalid`] when some documents were beyond the first
+    /// [`CURSORS`]: the cursors of the others are kept.
+    fn set_cursors(&self, cursors: &[(DocumentId, Option<Offset>)]) -> Result<(), SessionError>;
 
     /// A fresh token instead of the one that the client has, durable once this is ready; `None` when the session cannot be
     /// resumed. The earlier token is good until the client is heard of again, so that it may lose the answer.
@@ -263,7 +265,7 @@ pub struct SessionInfo {
     pub resumable: bool,
     /// What the application says about it.
     pub attributes: Attributes,
-    /// Up to where it has each document.
+    /// Up to where it was told of each document.
     pub cursors: Cursors,
     /// What was exchanged with it on this node, since it was made or the node started.
     pub traffic: TrafficStats,

@@ -16,7 +16,7 @@ use aetherflow_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::sessions::SessionConfig;
+use crate::{cluster::ClusterConfig, sessions::SessionConfig};
 
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) log: OplogOptions,
     pub(crate) documents: DocumentOptions,
     pub(crate) sessions: SessionConfig,
+    pub(crate) cluster: ClusterConfig,
     pub(crate) logs: LogOptions,
     pub(crate) shutdown: ShutdownOptions,
     pub(crate) limits: Limits,
@@ -184,6 +185,7 @@ impl Default for Config {
             log: OplogOptions::default(),
             documents: DocumentOptions::default(),
             sessions: SessionConfig::default(),
+            cluster: ClusterConfig::default(),
             logs: LogOptions::default(),
             shutdown: ShutdownOptions::default(),
             limits: Limits::default(),
@@ -229,6 +231,7 @@ impl Config {
         );
         self.access.validate(&mut invalid);
         self.sessions.validate(self.timeouts.keepalive_ms, &mut invalid);
+        self.cluster.validate(&mut invalid);
         self.logs.validate(&mut invalid);
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);
@@ -334,6 +337,8 @@ mod tests {
                 "0",
                 "`sessions.resume_window_ms`",
             ),
+            ("AETHERFLOW_CLUSTER__NATS", "nats://a,", "`cluster.nats`"),
+            ("AETHERFLOW_CLUSTER__REPLICAS", "0", "`cluster.replicas`"),
             ("AETHERFLOW_SESSIONS__EXPIRE_MS", "60000", "`sessions.expire_ms`"),
         ] {
             let error = load(&Sources::default(), variables(&[(name, value)])).unwrap_err();

@@ -9,6 +9,7 @@
 //! | `wire` | from a configuration to a running server, and to its end |
 //! | `access` | who is let in, and what they may do; tokens and keys from the command line |
 //! | `backend` | log and documents |
+//! | `sessions`, `cluster` | sessions and presence, and sharing them with other nodes |
 //! | `figures` | what `/metrics` says of log and documents |
 //! | `console` | the console's files, as the gateway wants them |
 //! | `greeting` | what `aetherflow dev` says when it has started |
@@ -16,6 +17,7 @@
 mod access;
 mod backend;
 mod cli;
+mod cluster;
 mod config;
 mod console;
 mod figures;

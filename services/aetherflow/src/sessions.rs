@@ -1,15 +1,24 @@
 //! Who is connected: from the configuration to the session service that the gateway asks, and to its end.
 //!
-//! Sessions are kept in `sessions` in the data directory, for when clients come back after the server was started again.
+//! Sessions are kept in `sessions` in the data directory, for when clients come back after the server was started again; in
+//! a cluster in NATS, for when they come back to whichever node.
 //! On failure: when nothing can be stored, clients get sessions that cannot be resumed, and `/readyz` says so.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use aetherflow_runtime::{config::Invalid, health::Health, metrics::Metrics};
-use aetherflow_schema::sessions::{NodeId, SessionState, Sessions};
+use aetherflow_runtime::{config::Invalid, health::Health, metrics::Metrics, shutdown::Shutdown};
+use aetherflow_schema::{
+    presence::Presence,
+    sessions::{NodeId, SessionState, Sessions},
+};
 use aetherflow_session::{
     Clock, SessionOptions, SessionService,
-    store::embedded::{EmbeddedOptions, EmbeddedStore},
+    cluster::Cluster,
+    presence::{PresenceOptions, PresenceService},
+    store::{
+        SessionStore,
+        embedded::{EmbeddedOptions, EmbeddedStore},
+    },
 };
 use anyhow::Context;
 use prometheus_client::{
@@ -20,7 +29,7 @@ use prometheus_client::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::{cluster::Membership, config::Config};
 
 /// The longest that the end of the process waits for sessions to be stored.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -87,24 +96,36 @@ impl SessionConfig {
     }
 }
 
-/// The session service of this process.
-pub(crate) struct SessionKeeper(Arc<SessionService>);
+/// The sessions of this process, and who is present where.
+pub(crate) struct SessionKeeper {
+    sessions: Arc<SessionService>,
+    presence: Arc<PresenceService>,
+    cluster: Option<Cluster>,
+}
 
 impl SessionKeeper {
     /// For the gateway.
     pub(crate) fn sessions(&self) -> Arc<dyn Sessions> {
-        self.0.clone()
+        self.sessions.clone()
+    }
+
+    /// For the gateway.
+    pub(crate) fn presence(&self) -> Arc<dyn Presence> {
+        self.presence.clone()
     }
 
     /// Stops after the last connection has ended: clients may come back to what is stored when this returns.
     pub(crate) async fn close(self) {
-        if !self.0.stop(PATIENCE).await {
+        if !self.sessions.stop(PATIENCE).await {
             tracing::error!("some sessions were not stored in time; their clients get new ones");
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.flush(PATIENCE).await;
         }
     }
 }
 
-/// Reads the sessions in the data directory and begins. `server` is the name of the log's store.
+/// Reads the sessions in the data directory, or those of the cluster, and begins. `server` is the name of the log's store.
 ///
 /// # Errors
 /// When the sessions cannot be opened.
@@ -113,34 +134,61 @@ pub(crate) async fn start(
     server: Uuid,
     health: &Health,
     metrics: &Metrics,
+    shutdown: &Shutdown,
 ) -> anyhow::Result<SessionKeeper> {
     let node = NodeId::named(&server.to_string()).context("a name for this node")?;
     let options = config
         .sessions
         .options(node, Duration::from_millis(config.timeouts.join_ms));
     options.validate().context("section `sessions`")?;
-    let store = open(&config.data_dir, config.log.fsync).await?;
+    let (store, cluster): (Arc<dyn SessionStore>, _) = match config.cluster.join(server.to_string(), shutdown).await? {
+        Some(Membership { cluster, store }) => {
+            tracing::info!(node = %options.node, "sessions and presence are shared with other nodes");
+            let connection = cluster.clone();
+            health.register("cluster", move || connection.check());
+            (Arc::new(store), Some(cluster))
+        }
+        None => (open(config, health).await?, None),
+    };
+    let clock = Clock::new();
+    let presence = PresenceService::start(
+        PresenceOptions {
+            node: options.node.clone(),
+            lease: config.cluster.presence_lease(),
+        },
+        clock,
+    );
+    if let Some(cluster) = &cluster {
+        presence.connect(|hear| cluster.bus(hear));
+    }
+    let presence = Arc::new(presence);
+    let sessions = SessionService::start(options, clock, store, vec![presence.clone()]).await;
+    let sessions = Arc::new(sessions.context("the sessions cannot be read")?);
+    let figures = SessionFigures(sessions.clone());
+    metrics.register("sessions", |registry| registry.register_collector(Box::new(figures)));
+    Ok(SessionKeeper {
+        sessions,
+        presence,
+        cluster,
+    })
+}
+
+/// The sessions in the data directory.
+async fn open(config: &Config, health: &Health) -> anyhow::Result<Arc<EmbeddedStore>> {
+    let dir = config.data_dir.join("sessions");
+    let options = EmbeddedOptions {
+        dir: dir.clone(),
+        fsync: config.log.fsync,
+    };
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(options)).await?;
+    let store = opened.with_context(|| format!("the sessions in {} cannot be opened", dir.display()))?;
+    let store = Arc::new(store);
     let failsafe = store.clone();
     health.register("sessions", move || match failsafe.failsafe() {
         None => Ok(()),
         Some(reason) => Err(format!("not stored, clients cannot resume: {reason}")),
     });
-    let service = SessionService::start(options, Clock::new(), store, Vec::new()).await;
-    let service = Arc::new(service.context("the sessions cannot be read")?);
-    let figures = SessionFigures(service.clone());
-    metrics.register("sessions", |registry| registry.register_collector(Box::new(figures)));
-    Ok(SessionKeeper(service))
-}
-
-async fn open(data_dir: &Path, fsync: bool) -> anyhow::Result<Arc<EmbeddedStore>> {
-    let dir = data_dir.join("sessions");
-    let options = EmbeddedOptions {
-        dir: dir.clone(),
-        fsync,
-    };
-    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(options)).await?;
-    let store = opened.with_context(|| format!("the sessions in {} cannot be opened", dir.display()))?;
-    Ok(Arc::new(store))
+    Ok(store)
 }
 
 /// What `/metrics` says of sessions, read when it is asked.

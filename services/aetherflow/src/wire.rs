@@ -52,7 +52,7 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
 
     let backend = backend::open(&config, &health, &metrics).await?;
     let rights = access::rights(&door, &config, &backend).await;
-    let keeper = sessions::start(&config, backend.store, &health, &metrics).await?;
+    let keeper = sessions::start(&config, backend.store, &health, &metrics, &shutdown).await?;
     let gateway = Gateway::start(Parts {
         options: config.gateway(),
         documents: backend.documents.clone(),
@@ -62,6 +62,7 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
         permissions: rights.permissions,
         throttle: rights.throttle,
         sessions: keeper.sessions(),
+        presence: keeper.presence(),
         admin: backend.admin.clone(),
         assets: Arc::new(Console),
         health,

@@ -290,6 +290,7 @@ impl<P: Protocol> Connection<P> {
                     self.hang_up(Close::plain(CloseCode::KeepAliveTimeout));
                 } else {
                     self.heard = false;
+                    self.protocol.on_tick();
                     self.writer.ping();
                     self.set_timer(keepalive);
                 }

@@ -4,11 +4,7 @@
 //! in which they came, over all documents: receivers drop a message whose `count` is not higher than the last one they
 //! saw of its author's session, whatever document that was about.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, RandomState},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::sync::Arc;
 
 use aetherflow_schema::{
     id::{ConnectionId, DocumentId},
@@ -16,78 +12,41 @@ use aetherflow_schema::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::reader::Listener;
-
-/// Parts of the index, so that connections that come and go do not wait for each other.
-const SHARDS: usize = 16;
-
-type Readers = HashMap<ConnectionId, Arc<dyn Listener>>;
-type Shard = RwLock<HashMap<DocumentId, Readers>>;
+use crate::{audience::Audience, reader::Listener};
 
 /// Who has which document open.
 #[derive(Default)]
-pub(crate) struct Ephemera {
-    shards: [Shard; SHARDS],
-    hasher: RandomState,
-}
+pub(crate) struct Ephemera(Audience<dyn Listener>);
 
 impl Ephemera {
     /// A connection opened a document.
     pub(crate) fn join(&self, document: &DocumentId, reader: Arc<dyn Listener>) {
-        self.write(document)
-            .entry(document.clone())
-            .or_default()
-            .insert(reader.connection(), reader);
+        self.0.join(document, reader.connection(), reader);
     }
 
     /// A connection closed a document.
     pub(crate) fn leave(&self, document: &DocumentId, connection: ConnectionId) {
-        if let Entry::Occupied(mut readers) = self.write(document).entry(document.clone()) {
-            readers.get_mut().remove(&connection);
-            if readers.get().is_empty() {
-                readers.remove();
-            }
-        }
+        self.0.leave(document, connection);
     }
 
     /// Passes a message on to everybody who has its document open, except its author. To how many.
     pub(crate) fn forward(&self, message: &Message<'_>, author: ConnectionId) -> usize {
         let Some(document) = message.document() else { return 0 };
-        let shard = self.read(document);
-        let others = shard
-            .get(document)
-            .into_iter()
-            .flat_map(HashMap::values)
-            .filter(|reader| reader.connection() != author);
         let mut count = 0;
         let mut shared = None;
-        for reader in others {
-            let frame = shared.get_or_insert_with(|| FanOut::new(message)).frame(reader.peer());
-            reader.hear(frame);
-            count += 1;
-        }
+        self.0.each(document, |connection, reader| {
+            if connection != author {
+                let frame = shared.get_or_insert_with(|| FanOut::new(message)).frame(reader.peer());
+                reader.hear(frame);
+                count += 1;
+            }
+        });
         count
     }
 
     /// What may be done to a document has changed: everybody who has it open looks again.
     pub(crate) fn review(&self, document: &DocumentId) {
-        let readers: Vec<_> = match self.read(document).get(document) {
-            Some(readers) => readers.values().cloned().collect(),
-            None => return,
-        };
-        readers.iter().for_each(|reader| reader.review());
-    }
-
-    fn read(&self, document: &DocumentId) -> RwLockReadGuard<'_, HashMap<DocumentId, Readers>> {
-        self.shard(document).read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self, document: &DocumentId) -> RwLockWriteGuard<'_, HashMap<DocumentId, Readers>> {
-        self.shard(document).write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shard(&self, document: &DocumentId) -> &Shard {
-        &self.shards[self.hasher.hash_one(document) as usize % SHARDS]
+        self.0.review(document);
     }
 }
 
@@ -116,7 +75,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{metrics::GatewayMetrics, outbound::Outbound};
+    use crate::{audience::Reviewed, metrics::GatewayMetrics, outbound::Outbound};
 
     impl Listener for Outbound {
         fn connection(&self) -> ConnectionId {
@@ -130,7 +89,9 @@ mod tests {
         fn hear(&self, frame: Bytes) {
             self.push_ephemeral(frame);
         }
+    }
 
+    impl Reviewed for Outbound {
         fn review(&self) {}
     }
 
@@ -184,16 +145,6 @@ mod tests {
             *target = "peer 2".into();
         }
         assert_eq!(Message::decode(&frame), Ok(expected));
-    }
-
-    #[test]
-    fn who_left_leaves_nothing_behind() {
-        let ephemera = Ephemera::default();
-        ephemera.join(&document(1), reader(1));
-        ephemera.join(&document(1), reader(1));
-        ephemera.leave(&document(1), ConnectionId(1));
-        ephemera.leave(&document(1), ConnectionId(1));
-        assert!(ephemera.read(&document(1)).is_empty());
     }
 
     #[test]

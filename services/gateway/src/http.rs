@@ -11,7 +11,9 @@ mod health;
 pub(crate) mod origin;
 mod parameters;
 mod permissions;
+mod presence;
 pub(crate) mod problem;
+mod sessions;
 mod standing;
 
 use std::{sync::Arc, time::Instant};
@@ -45,6 +47,10 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         )
         .route("/v1/documents/{id}/links", post(permissions::link))
         .route("/v1/documents/{id}/access", get(standing::document))
+        .route("/v1/documents/{id}/presence", get(presence::here))
+        .route("/v1/documents/{id}/presence/events", get(presence::events))
+        .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions/{id}", get(sessions::read).delete(sessions::end))
         .route("/v1/access", get(standing::anywhere))
         .route("/automerge", get(console::websocket_only))
         .route(aetherflow_schema::native::PATH, get(console::websocket_only))

@@ -15,7 +15,8 @@
 //! | `sessions` | one connection's documents in that protocol, and the frames waiting for them |
 //! | `native` | the native protocol, whatever carries it |
 //! | `outbound` | one connection's queue, filled by documents and other connections |
-//! | `ephemeral` | who has which document open; passing messages between them |
+//! | `audience` | who has which document open |
+//! | `ephemeral` | passing ephemeral messages between them |
 //! | `stay` | a connection's session |
 //! | `peers` | connections, and who joined under which name |
 //! | `http` | the HTTP API, health, console, administration |
@@ -28,6 +29,7 @@
 
 pub mod admin;
 pub mod assets;
+mod audience;
 mod caller;
 mod close;
 mod connection;

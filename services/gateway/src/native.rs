@@ -5,58 +5,56 @@
 //! | `session` | what a frame means; no I/O |
 //! | `identifying`, `greeting` | who says hello, and a session for them |
 //! | `calls` | requests under way: submissions in their order, stretches of history |
-//! | `subscription` | one followed document: from what the log tells to frames |
-//! | `rooms` | who is present on which document, over all connections |
-//! | `expiry` | when presence ends by itself |
+//! | `followed` | the documents that the client follows |
+//! | `subscription` | one of them: from what the log tells to frames |
 //! | `carrier` | serving it on a transport of whole messages |
 //!
-//! **Owns** a client's session, its requests, subscriptions and presence. **Inputs**: whole frames in order. **Effects**:
+//! **Owns** a client's session, its requests and subscriptions. **Inputs**: whole frames in order. **Effects**:
 //! frames in the connection's queue, each with the document it is about, so that a transport with channels may send
 //! documents independently of each other; calls to the documents' log.
 //! **Invariants**: every request is answered once, and a subscription has nothing after it was ended or rejected; the
-//! access policy is asked at each request, and again at whatever a subscription brings.
+//! access policy is asked at each request, and again at whatever a subscription brings; presence is the session's, and stays
+//! when the connection ends.
 
 mod calls;
 pub(crate) mod carrier;
-mod expiry;
+mod followed;
 mod greeting;
 mod identifying;
-mod rooms;
 mod session;
 mod subscription;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aetherflow_schema::{
     access::{AuthFailure, Denied, Grant, Identity, Operation},
-    document_log::{Follower, Following},
-    id::DocumentId,
-    native::{RequestId, Subscribe, encode, wire},
-    sessions::{self, ClientId, Resume, ResumeToken, SessionHandle},
+    close::CloseCode,
+    documents::PeerSink,
+    id::{DocumentId, Offset},
+    native::{self, RequestId, encode, wire},
+    presence::Present,
+    sessions::{self, ClientId, Resume, ResumeToken, SessionError, SessionHandle},
 };
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
 use uuid::Uuid;
 
-pub(crate) use self::rooms::Rooms;
 use self::{
     calls::Calls,
+    followed::Followed,
     greeting::{Greeting, Welcomed},
     identifying::Identifying,
     session::{Action, Session, SessionLimits, Terms},
-    subscription::Subscription,
 };
 use crate::{
-    caller::{Lease, Shown, Who},
+    caller::{Lease, Shown, Who, now_s},
     close::Close,
     metrics::native::Said,
     outbound::Outbound,
@@ -71,9 +69,7 @@ pub(crate) struct Native {
     voice: Voice,
     session: Session,
     calls: Calls,
-    subscriptions: HashMap<DocumentId, Followed>,
-    /// When presence ends next; far away when there is none.
-    timer: Pin<Box<Sleep>>,
+    followed: Followed,
     lease: Lease,
     /// It showed a token that is good already.
     shown: bool,
@@ -87,11 +83,6 @@ pub(crate) struct Native {
     greeting: Option<Greeting>,
     /// What was read together with it: no more is read until it is answered.
     behind: VecDeque<Bytes>,
-}
-
-struct Followed {
-    subscription: Arc<Subscription>,
-    _following: Box<dyn Following>,
 }
 
 /// A way to speak to the client.
@@ -171,8 +162,7 @@ impl Native {
                 subscriptions: limits.documents_per_connection,
             }),
             calls: Calls::new(voice.clone()),
-            subscriptions: HashMap::new(),
-            timer: Box::pin(sleep_until(Instant::now())),
+            followed: Followed::new(voice.clone()),
             voice,
         }
     }
@@ -189,23 +179,17 @@ impl Native {
             }
             Action::Submit(submit) => self.calls.submit(submit),
             Action::Fetch(fetch) => self.calls.fetch(fetch),
-            Action::Subscribe(subscribe) => self.subscribe(subscribe),
-            Action::Unsubscribe(document) => self.unsubscribe(&document),
-            Action::Present {
-                document,
-                state,
-                ttl_ms,
-            } => {
-                if self.voice.grant(Operation::Presence, &document).is_ok() {
-                    let rooms = &self.voice.shared.rooms;
-                    let author = self.voice.who.author();
-                    rooms.present(&document, &author, self.voice.outbound.id(), state, ttl_ms);
-                    self.count_present();
-                } else {
-                    self.session.absent(&document);
-                    self.absent(&document);
+            Action::Subscribe(subscribe) => {
+                let document = subscribe.document.clone();
+                if !self.followed.follow(subscribe) {
+                    self.session.unsubscribed(&document);
                 }
             }
+            Action::Unsubscribe(document) => {
+                self.unsubscribe(&document);
+                self.move_cursors(&[(document, None)]);
+            }
+            Action::Present(presence) => return self.present(presence),
             Action::Absent(document) => self.absent(&document),
             Action::Pong(nonce) => {
                 let server_time_ms = now_ms();
@@ -272,105 +256,79 @@ impl Native {
     /// Acts on a frame.
     fn act(&mut self, frame: Bytes) -> Result<(), Close> {
         if self.session.is_full() {
-            self.forget_ended();
+            // Those that ended by themselves do not count.
+            for document in self.followed.ended() {
+                self.unsubscribe(&document);
+            }
         }
         let bytes = frame.len();
-        let (kind, action) = self.session.handle(Instant::now(), frame);
+        let (kind, action) = self.session.handle(frame);
         self.voice.shared.metrics.native.heard(kind, bytes);
         self.lease.on_frame(&self.voice.shared, &self.voice.who, bytes);
         self.carry_out(action)
     }
 
-    fn subscribe(&mut self, subscribe: Subscribe) {
-        let Subscribe {
-            request,
-            document,
-            start,
-        } = subscribe;
-        self.unfollow(&document);
-        let grant = match self.voice.grant(Operation::Read, &document) {
-            Ok(grant) => grant,
-            Err(denied) => {
-                self.session.unsubscribed(&document);
-                return self.voice.forbid(&document, request, &denied);
-            }
-        };
-        let subscription = Arc::new(Subscription::new(self.voice.clone(), document.clone(), request));
-        let following = self.voice.shared.log.follow(Follower {
-            grant,
-            start,
-            sink: subscription.clone(),
-        });
-        self.voice.shared.metrics.native.subscriptions.inc();
-        self.voice.shared.rooms.watch(&document, subscription.clone());
-        let followed = Followed {
-            subscription,
-            _following: following,
-        };
-        self.subscriptions.insert(document, followed);
-    }
-
     fn unsubscribe(&mut self, document: &DocumentId) {
         self.session.unsubscribed(document);
-        self.unfollow(document);
+        self.followed.unfollow(document);
     }
 
-    fn unfollow(&mut self, document: &DocumentId) {
-        if let Some(followed) = self.subscriptions.remove(document) {
-            followed.subscription.end();
-            self.voice.shared.rooms.unwatch(document, self.voice.outbound.id());
-            self.voice.shared.metrics.native.subscriptions.dec();
+    /// The session is present on a document, if it may be.
+    fn present(&self, presence: native::Presence) -> Result<(), Close> {
+        let native::Presence {
+            document,
+            state,
+            ttl_ms,
+        } = presence;
+        let Voice { shared, outbound, who } = &self.voice;
+        if self.voice.grant(Operation::Presence, &document).is_err() {
+            self.absent(&document);
+            return Ok(());
         }
-    }
-
-    /// Forgets subscriptions that ended by themselves, so that they do not count.
-    fn forget_ended(&mut self) {
-        let ended: Vec<_> = self
-            .subscriptions
-            .iter()
-            .filter(|(_, followed)| followed.subscription.has_ended())
-            .map(|(document, _)| document.clone())
-            .collect();
-        for document in ended {
-            self.unsubscribe(&document);
+        if !outbound.is_open() {
+            // The session may be somebody else's by now.
+            return Ok(());
         }
+        let present = Present {
+            document,
+            caller: who.caller(),
+            state,
+            ttl: Duration::from_millis(ttl_ms.into()),
+        };
+        let told = shared.presence.present(present);
+        told.map_err(|error| Close::because(CloseCode::TooManyDocuments, error))
     }
 
     fn absent(&self, document: &DocumentId) {
         let Voice { shared, outbound, who } = &self.voice;
-        shared.rooms.absent(document, who.session(), outbound.id());
-        self.count_present();
-    }
-
-    fn count_present(&self) {
-        let metrics = &self.voice.shared.metrics.native;
-        metrics.present.set(self.voice.shared.rooms.sessions() as i64);
-    }
-
-    /// Gives up everything that concerns others.
-    fn leave(&mut self) {
-        for document in self.session.leave() {
-            self.absent(&document);
-        }
-        let documents: Vec<_> = self.subscriptions.keys().cloned().collect();
-        for document in documents {
-            self.unfollow(&document);
+        if outbound.is_open() {
+            shared.presence.absent(document, who.session());
         }
     }
 
-    /// Waits for presence to end by itself.
-    fn poll_expiry(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(next) = self.session.next_expiry() else {
-            return Poll::Pending;
-        };
-        if self.timer.deadline() != next {
-            self.timer.as_mut().reset(next);
+    /// Tells the session up to where its client was told; `false` when it is not this connection's any more.
+    fn move_cursors(&self, cursors: &[(DocumentId, Option<Offset>)]) -> bool {
+        let Some(session) = &self.stay else { return false };
+        match session.set_cursors(cursors) {
+            Ok(()) => true,
+            Err(SessionError::Invalid(reason)) => {
+                tracing::debug!(session = %session.id(), reason, "some cursors are not kept");
+                true
+            }
+            Err(_) => false,
         }
-        ready!(self.timer.as_mut().poll(context));
-        for document in self.session.expired(Instant::now()) {
-            self.absent(&document);
+    }
+
+    /// The connection is gone. The session may go on; its presence does for as long as it is known who that is.
+    fn part(&mut self) {
+        let moved = self.followed.moved();
+        self.followed.unfollow_all();
+        if self.move_cursors(&moved)
+            && let Some(end) = self.voice.who.identity().expires_at
+        {
+            let left = Duration::from_secs(end.saturating_sub(now_s()));
+            self.voice.shared.presence.limit(self.voice.who.session(), left);
         }
-        Poll::Ready(())
     }
 }
 
@@ -398,9 +356,6 @@ impl Protocol for Native {
             self.greeting = None;
             return Poll::Ready(greeted.and_then(|welcomed| self.welcome(welcomed)));
         }
-        if self.poll_expiry(context).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
         let answered = ready!(self.calls.poll(context));
         if let Some(request) = answered {
             self.session.answered(request);
@@ -421,7 +376,9 @@ impl Protocol for Native {
     }
 
     fn stop(&mut self, close: &Close) {
-        self.leave();
+        let moved = self.followed.moved();
+        self.move_cursors(&moved);
+        self.followed.unfollow_all();
         // Who was not answered yet is told by the close alone.
         self.identifying = None;
         self.greeting = None;
@@ -437,9 +394,16 @@ impl Protocol for Native {
         self.stay.as_deref()
     }
 
+    fn on_tick(&mut self) {
+        let moved = self.followed.moved();
+        if !moved.is_empty() {
+            self.move_cursors(&moved);
+        }
+    }
+
     fn goodbye(&mut self) {
         if let Some(session) = self.stay.take() {
-            self.leave();
+            self.followed.unfollow_all();
             session.end();
         }
     }
@@ -447,7 +411,7 @@ impl Protocol for Native {
 
 impl Drop for Native {
     fn drop(&mut self) {
-        self.leave();
+        self.part();
         self.voice.shared.metrics.native.connections.dec();
     }
 }

@@ -92,6 +92,9 @@ pub struct Timeouts {
     /// Within how long clients that are sent away come back, default 5,000: each is told a time of its own, so that they
     /// do not all come at once.
     pub reconnect_ms: u64,
+    /// For how long an automerge-repo client is said to be present where it has documents open, default 120,000, and three times
+    /// `keepalive_ms` at least; it is said again when half of that is over. Cost: an event for each document and watcher then.
+    pub present_ms: u64,
     /// Until an HTTP request is answered, its body included, default 60,000.
     pub request_ms: u64,
 }
@@ -105,6 +108,7 @@ impl Default for Timeouts {
             close_ms: 2_000,
             stalled_ms: 30_000,
             reconnect_ms: 5_000,
+            present_ms: 120_000,
             request_ms: 60_000,
         }
     }
@@ -129,6 +133,10 @@ impl Timeouts {
 
     pub(crate) fn stalled(&self) -> Duration {
         Duration::from_millis(self.stalled_ms)
+    }
+
+    pub(crate) fn present(&self) -> Duration {
+        Duration::from_millis(self.present_ms).max(3 * self.keepalive())
     }
 
     pub(crate) fn request(&self) -> Duration {
@@ -200,6 +208,7 @@ impl Timeouts {
             ("timeouts.close_ms", self.close_ms),
             ("timeouts.stalled_ms", self.stalled_ms),
             ("timeouts.reconnect_ms", self.reconnect_ms),
+            ("timeouts.present_ms", self.present_ms),
             ("timeouts.request_ms", self.request_ms),
         ] {
             invalid.unless_within(key, value, 1, 3_600_000);

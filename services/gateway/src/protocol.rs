@@ -43,6 +43,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// The client's session, while it has one here.
     fn session(&self) -> Option<&dyn SessionHandle>;
 
+    /// Called every `timeouts.keepalive_ms` once the client has said who it is: for what is to be said again and again.
+    fn on_tick(&mut self) {}
+
     /// The client said goodbye: it will not come back.
     fn goodbye(&mut self) {}
 

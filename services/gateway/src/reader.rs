@@ -15,7 +15,7 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 
-use crate::{caller::Who, outbound::Outbound, shared::Shared};
+use crate::{audience::Reviewed, caller::Who, outbound::Outbound, shared::Shared};
 
 /// See the [module](self).
 pub(crate) struct Reader {
@@ -70,7 +70,7 @@ impl Reader {
 }
 
 /// What passes ephemeral messages to somebody.
-pub(crate) trait Listener: Send + Sync {
+pub(crate) trait Listener: Reviewed {
     /// On which connection.
     fn connection(&self) -> ConnectionId;
 
@@ -79,9 +79,6 @@ pub(crate) trait Listener: Send + Sync {
 
     /// Queues a message.
     fn hear(&self, frame: Bytes);
-
-    /// What it may do has changed.
-    fn review(&self);
 }
 
 impl Listener for Reader {
@@ -98,7 +95,9 @@ impl Listener for Reader {
             self.outbound.push_ephemeral(frame);
         }
     }
+}
 
+impl Reviewed for Reader {
     fn review(&self) {
         self.may_read();
     }

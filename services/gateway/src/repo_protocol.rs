@@ -149,6 +149,10 @@ impl Protocol for RepoProtocol {
         self.is_introduced()
     }
 
+    fn on_tick(&mut self) {
+        self.sessions.on_tick();
+    }
+
     fn session(&self) -> Option<&dyn SessionHandle> {
         self.session.as_deref()
     }

@@ -13,6 +13,7 @@ use aetherflow_schema::{
     document_log::DocumentLog,
     documents::Documents,
     id::{PeerId, StorageId},
+    presence::Presence,
     sessions::Sessions,
 };
 use tokio::{
@@ -24,12 +25,13 @@ use uuid::Uuid;
 use crate::{
     admin::Admin,
     assets::Assets,
+    audience::Audience,
     close::Close,
     ephemeral::Ephemera,
     error::StartError,
     http,
     listener::{self, Admission, Service},
-    metrics::GatewayMetrics,
+    metrics::{GatewayMetrics, native::register_present},
     native::carrier::{self, Carrier},
     options::GatewayOptions,
     peers::Peers,
@@ -58,6 +60,8 @@ pub struct Parts {
     pub throttle: Arc<dyn Throttle>,
     /// Who keeps sessions.
     pub sessions: Arc<dyn Sessions>,
+    /// Who knows who is present where. It ends with a session what the session began.
+    pub presence: Arc<dyn Presence>,
     /// Who administers the log.
     pub admin: Arc<dyn Admin>,
     /// The console.
@@ -92,6 +96,7 @@ impl Gateway {
         let (public, address) = listen(options.listen, "listen")?;
         let (private, admin_address) = listen(options.admin_listen, "admin_listen")?;
         let shared = Arc::new(shared(parts));
+        register_present(&shared.registry, shared.presence.clone());
         let cutter: Arc<dyn AccessWatcher> = Arc::new(Cutter(Arc::downgrade(&shared)));
         shared.access.watch(cutter.clone());
         let service = Service {
@@ -209,7 +214,8 @@ fn shared(parts: Parts) -> Shared {
         shutdown: parts.shutdown,
         peers: Peers::default(),
         ephemera: Ephemera::default(),
-        rooms: Arc::default(),
+        followers: Audience::default(),
+        presence: parts.presence,
         connections: AtomicU64::new(1),
     }
 }

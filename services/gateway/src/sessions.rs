@@ -3,7 +3,7 @@
 //! Owns: a session for each document the peer spoke about, and the calls to documents that are under way.
 //! Invariants: frames of one document are handed over in order, one at a time; a document that is slow, or being loaded,
 //! holds up no other; every frame is checked against the access policy when it is handed over; bytes that wait are
-//! bounded, since the connection reads only while [`Sessions::has_room`].
+//! bounded, since the connection reads only while [`Sessions::has_room`]; whoever has a document open is present on it.
 //! On failure: the peer is told that its edits were refused, or the connection is closed so that it syncs again.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aetherflow_schema::{
@@ -19,7 +19,10 @@ use aetherflow_schema::{
     close::CloseCode,
     documents::{BoxFuture, DocumentError, Peer, PeerFrame, PeerSink, SyncFrame, SyncSession},
     id::{DocumentId, StorageId},
+    native::PRESENCE_TTL_MS_MAX,
+    presence::Present,
 };
+use bytes::Bytes;
 use futures_util::{Stream, stream::FuturesUnordered};
 
 use crate::{caller::Who, close::Close, outbound::Outbound, reader::Reader, shared::Shared};
@@ -39,6 +42,8 @@ pub(crate) struct Sessions {
     documents: HashMap<DocumentId, Slot>,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
     waiting_bytes: usize,
+    /// When it was said last that the client is present.
+    present_since: Instant,
 }
 
 struct Slot {
@@ -82,6 +87,7 @@ impl Sessions {
             documents: HashMap::new(),
             calls: FuturesUnordered::new(),
             waiting_bytes: 0,
+            present_since: Instant::now(),
         }
     }
 
@@ -182,6 +188,7 @@ impl Sessions {
                 if let Some(slot) = self.documents.get_mut(&document) {
                     slot.session = Some(session.clone());
                 }
+                self.be_present(&document);
                 let storages = self.outbound.subscriptions();
                 if !storages.is_empty() {
                     self.announce_to(document.clone(), session, storages);
@@ -195,6 +202,43 @@ impl Sessions {
                 let request = waiting.iter().any(|frame| frame.request);
                 self.failed(&document, request, &error)
             }
+        }
+    }
+
+    /// Says again that the client is present, when it is time to. To be called every `timeouts.keepalive_ms`.
+    pub(crate) fn on_tick(&mut self) {
+        if self.present_since.elapsed() < self.present_for() / 2 {
+            return;
+        }
+        self.present_since = Instant::now();
+        let open = |slot: &Slot| slot.session.is_some() && !slot.reader.is_cut();
+        for (document, _) in self.documents.iter().filter(|(_, slot)| open(slot)) {
+            self.be_present(document);
+        }
+    }
+
+    /// For how long the client, which never says so itself, is said to be present. It is gone with its connection: this is for
+    /// what other nodes and clients may miss.
+    fn present_for(&self) -> Duration {
+        let most = Duration::from_millis(PRESENCE_TTL_MS_MAX.into());
+        self.shared.options.timeouts.present().min(most)
+    }
+
+    /// The client is present on a document that it has open, if it may be.
+    fn be_present(&self, document: &DocumentId) {
+        let caller = self.who.caller();
+        if Grant::check(&*self.shared.access, &caller, Operation::Presence, document).is_err() {
+            self.shared.presence.absent(document, caller.session);
+            return;
+        }
+        let present = Present {
+            document: document.clone(),
+            caller,
+            state: Bytes::new(),
+            ttl: self.present_for(),
+        };
+        if let Err(error) = self.shared.presence.present(present) {
+            tracing::debug!(connection = %self.outbound.id(), doc = %document, %error, "not shown as present");
         }
     }
 
@@ -228,6 +272,7 @@ impl Sessions {
         let slot = self.documents.remove(document)?;
         self.shared.metrics.open_documents.dec();
         self.shared.ephemera.leave(document, self.outbound.id());
+        self.shared.presence.absent(document, self.who.session());
         Some(slot)
     }
 
@@ -341,6 +386,7 @@ impl Drop for Sessions {
         for document in self.documents.keys() {
             self.shared.metrics.open_documents.dec();
             self.shared.ephemera.leave(document, self.outbound.id());
+            self.shared.presence.absent(document, self.who.session());
         }
     }
 }

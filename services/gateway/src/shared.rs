@@ -7,16 +7,24 @@ use std::sync::{
 
 use aetherflow_runtime::{health::Health, metrics::Metrics, shutdown::Shutdown};
 use aetherflow_schema::{
-    access::{Access, AccessWatcher, Authenticator, Permissions, Throttle},
+    access::{Access, AccessWatcher, Authenticator, Identity as CallerIdentity, Operation, Permissions, Throttle},
     document_log::DocumentLog,
     documents::Documents,
     id::{ConnectionId, DocumentId},
+    presence::Presence,
     sessions::Sessions,
 };
 
 use crate::{
-    admin::Admin, assets::Assets, ephemeral::Ephemera, metrics::GatewayMetrics, native::Rooms, options::GatewayOptions,
-    outbound::Outbound, peers::Peers, repo_session::Identity,
+    admin::Admin,
+    assets::Assets,
+    audience::{Audience, Reviewed},
+    ephemeral::Ephemera,
+    metrics::GatewayMetrics,
+    options::GatewayOptions,
+    outbound::Outbound,
+    peers::Peers,
+    repo_session::Identity,
 };
 
 /// A gateway's insides.
@@ -30,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) permissions: Arc<dyn Permissions>,
     pub(crate) throttle: Arc<dyn Throttle>,
     pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) presence: Arc<dyn Presence>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) assets: Arc<dyn Assets>,
     pub(crate) health: Health,
@@ -38,13 +47,14 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<GatewayMetrics>,
     pub(crate) peers: Peers,
     pub(crate) ephemera: Ephemera,
-    pub(crate) rooms: Arc<Rooms>,
+    /// Who is told of documents that they opened in another protocol than automerge-repo's.
+    pub(crate) followers: Audience<dyn Reviewed>,
     pub(crate) connections: AtomicU64,
 }
 
 impl Shared {
     /// A new connection's number.
-    fn next_connection(&self) -> ConnectionId {
+    pub(crate) fn next_connection(&self) -> ConnectionId {
         ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -68,13 +78,17 @@ impl AccessWatcher for Cutter {
     fn document_changed(&self, document: &DocumentId) {
         if let Some(shared) = self.0.upgrade() {
             shared.ephemera.review(document);
-            shared.rooms.review(document);
+            shared.followers.review(document);
+            let may_stay =
+                |identity: &CallerIdentity| shared.access.allows(identity, Operation::Presence, document).is_ok();
+            shared.presence.review(document, &may_stay);
         }
     }
 
     fn credential_revoked(&self, credential: &str) {
         if let Some(shared) = self.0.upgrade() {
             shared.peers.revoke(credential);
+            shared.presence.revoke(credential);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`store`] | where sessions are kept for when their clients come back |
 //! | [`presence`] | who is present on which document, here and on other nodes |
 //! | [`locks`] | advisory locks on documents |
+//! | [`cluster`] | the connection to NATS, where there are other nodes |
 //! | [`grpc`] | sessions for other servers |
 //!
 //! The gateway knows none of this: it holds [`Sessions`](aetherflow_schema::sessions::Sessions),
@@ -14,6 +15,7 @@
 
 mod alarm;
 mod clock;
+pub mod cluster;
 mod core;
 pub mod grpc;
 pub mod locks;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::{Author, Principal},
+    access::{Caller, Identity, Principal},
     id::{ConnectionId, DocumentId, Offset, SessionId},
     presence::{Presence, PresenceChange, Present},
     sessions::{
@@ -119,7 +119,10 @@ async fn a_client_goes_on_with_its_session_at_another_node() {
     let (first, mut ended) = open(&one, 1, Resume::Later).await;
     let id = first.handle.id();
     let document = DocumentId::from_bytes(&[1; 16]).unwrap();
-    first.handle.set_cursor(&document, Some(Offset(5))).unwrap();
+    first
+        .handle
+        .set_cursors(&[(document.clone(), Some(Offset(5)))])
+        .unwrap();
     // Sessions that cannot be resumed are known everywhere, too.
     let (short, _ended) = open(&one, 2, Resume::Never).await;
     until("the other node knows both", || {
@@ -180,11 +183,10 @@ async fn presence(nats: &Nats, name: &str, lease: Duration) -> Arc<PresenceServi
 fn present(document: &DocumentId, n: u8, state: &'static [u8]) -> Present {
     Present {
         document: document.clone(),
-        author: Author {
-            principal: Principal::named("ada").unwrap(),
+        caller: Caller {
+            identity: Arc::new(Identity::user(Principal::named("ada").unwrap())),
             session: SessionId(Uuid::from_u128(n.into())),
         },
-        connection: ConnectionId(n.into()),
         state: Bytes::from_static(state),
         ttl: Duration::from_secs(3600),
     }
@@ -200,7 +202,8 @@ async fn presence_spreads_and_a_node_that_is_killed_disappears() {
     let other = DocumentId::from_bytes(&[2; 16]).unwrap();
     one.present(present(&document, 1, b"early")).unwrap();
     one.present(present(&other, 1, b"elsewhere")).unwrap();
-    let mut watcher = PresenceSubscription::new(two.clone(), document.clone(), ConnectionId(9));
+    let mut watcher =
+        PresenceSubscription::new(two.clone(), document.clone(), (ConnectionId(9), SessionId(Uuid::max())));
     let mut next = async || {
         let event = timeout(PATIENCE, watcher.next()).await.expect("an event").unwrap();
         (event.session.0.as_bytes()[15], event.change, event.state.clone())

@@ -85,7 +85,7 @@ async fn a_revocation_has_an_offset_and_cuts_what_is_open() {
 
     // What was queued before may come first.
     cut_off(&mut by_repo).await;
-    match by_native.hear().await.unwrap() {
+    match by_native.hear_of_the_document().await {
         Kind::Reject(reject) => assert_eq!((reject.request_id, reject.code()), (3, RejectCode::Forbidden)),
         other => panic!("{other:?}"),
     }

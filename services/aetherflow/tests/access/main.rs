@@ -6,6 +6,7 @@
 mod http;
 mod live;
 mod native;
+mod people;
 mod repo;
 mod server;
 mod table;

@@ -125,6 +125,16 @@ impl Client {
         }
     }
 
+    /// The next frame that is not about who is present.
+    pub(crate) async fn hear_of_the_document(&mut self) -> Kind {
+        loop {
+            match self.hear().await.unwrap() {
+                Kind::PresenceEvent(_) => {}
+                other => return other,
+            }
+        }
+    }
+
     /// Whether a request is carried out.
     async fn answer(&mut self) -> bool {
         loop {
@@ -171,10 +181,10 @@ impl Client {
     }
 
     /// Is present, and waits until that was acted on.
-    pub(crate) async fn presence(&mut self, document: &DocumentId, state: &'static [u8]) {
+    pub(crate) async fn presence(&mut self, document: &DocumentId, state: &[u8]) {
         let presence = Presence {
             document: document.clone(),
-            state: Bytes::from_static(state),
+            state: Bytes::copy_from_slice(state),
             ttl_ms: 60_000,
         };
         self.say(ClientFrame::Presence(presence)).await;

@@ -198,14 +198,17 @@ async fn by_native(
             let owner = crate::server::token("owner");
             let mut observer = native::Client::hello(server.address, Some(&owner)).await.unwrap();
             observer.subscribe(document).await;
-            client.presence(document, b"subject").await;
+            // Those who were asked about before may be here still: presence is the session's.
+            let own = [&b"subject"[..], new_id().as_bytes()].concat();
+            let mark = [&b"marker"[..], new_id().as_bytes()].concat();
+            client.presence(document, &own).await;
             let mut marker = native::Client::hello(server.address, Some(&owner)).await.unwrap();
-            marker.presence(document, b"marker").await;
+            marker.presence(document, &mark).await;
             let mut heard = false;
             loop {
                 match observer.hear().await.unwrap() {
-                    Kind::PresenceEvent(event) if &*event.state == b"subject" => heard = true,
-                    Kind::PresenceEvent(event) if &*event.state == b"marker" => break heard,
+                    Kind::PresenceEvent(event) if event.state == own => heard = true,
+                    Kind::PresenceEvent(event) if event.state == mark => break heard,
                     _ => {}
                 }
             }

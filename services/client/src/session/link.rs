@@ -33,6 +33,8 @@ pub(super) struct Link {
     nonce: u64,
     /// What the transport takes.
     frame_bytes: usize,
+    /// What the next connection goes on with the session by; empty before the first welcome.
+    resume_token: Bytes,
     finishing: bool,
     /// The server wants a fresh token before anything else.
     needs_token: bool,
@@ -69,6 +71,7 @@ impl Link {
             pinged: None,
             nonce: 0,
             frame_bytes: 0,
+            resume_token: Bytes::new(),
             finishing: false,
             needs_token: false,
             hello_before: 0,
@@ -213,10 +216,15 @@ impl Session {
         self.batch.changes = bounded(limits.submit_changes.into()).clamp(1, self.batch.bytes / 32 + 1);
         if let Phase::Greeting(_) = self.link.phase {
             self.link.phase = Phase::Online(now);
-            if self.own_sessions.len() == OWN_SESSIONS {
-                self.own_sessions.pop_front();
+            if !self.own_sessions.contains(&session) {
+                if self.own_sessions.len() == OWN_SESSIONS {
+                    self.own_sessions.pop_front();
+                }
+                self.own_sessions.push_back(session);
             }
-            self.own_sessions.push_back(session);
+        }
+        if !welcome.resume_token.is_empty() {
+            self.link.resume_token = Bytes::copy_from_slice(&welcome.resume_token);
         }
         self.link.needs_token = false;
         self.work.extend(self.documents.keys().cloned());
@@ -245,7 +253,7 @@ impl Session {
             return Some(ClientFrame::Hello(Hello {
                 token: self.tuning.token.clone(),
                 client_id: self.tuning.client_id.clone(),
-                resume_token: Bytes::new(),
+                resume_token: self.link.resume_token.clone(),
                 capabilities: Vec::new(),
             }));
         }

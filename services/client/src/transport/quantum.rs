@@ -158,10 +158,11 @@ impl Connection for QuantumConnection {
 
     fn close(self: Arc<Self>, code: CloseCode) -> BoxFuture<()> {
         Box::pin(async move {
+            let number = quantum::CloseCode::application(code.code().into());
             if code == CloseCode::Normal {
-                self.connection.finish().await;
+                // Said in so many words, or the server would take the client for lost and keep its session.
+                self.connection.finish_with(number, code.reason()).await;
             } else {
-                let number = quantum::CloseCode::application(code.code().into());
                 self.connection.close(number, code.reason());
             }
         })

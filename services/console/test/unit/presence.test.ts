@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { friendlyName } from "../../web/presence/friendlyName";
 import { cleanName } from "../../web/presence/identity";
 import { type PresenceMessage, decodePresence, encodePresence } from "../../web/presence/message";
+import { ownColour } from "../../web/presence/ownColour";
 import { PALETTE_SIZE, paletteIndex } from "../../web/presence/palette";
 import { Roster } from "../../web/presence/roster";
 
@@ -12,6 +13,7 @@ const HERE: PresenceMessage = {
   place: { at: "text", anchor: "12@ab", head: "e" as never },
   ttl: 13_000,
   asks: true,
+  since: 1_790_000_000_000.25,
 };
 
 test("messages survive the way there", () => {
@@ -51,6 +53,55 @@ test("names and colours from elsewhere are made fit to show", () => {
 
 test("invented names are two words, whatever the dice say", () => {
   for (const dice of [0, 0.25, 0.5, 0.999999]) assert.match(friendlyName(() => dice), /^\p{Lu}\p{Ll}+ \p{Lu}\p{Ll}+$/u);
+});
+
+test("whoever does not say since when came first", () => {
+  for (const since of [undefined, -1, Number.NaN, "now"]) {
+    const message = decodePresence({ ...encodePresence(HERE), since });
+    assert.equal(message?.kind === "here" && message.since, 0);
+  }
+});
+
+/** Pages that hear of each other's colour, and change their own, in this order, until nothing moves. */
+function settle(wanted: readonly { name: string; colour: number; since: number }[], order: readonly number[]): number[] {
+  const shown = wanted.map(({ colour }) => colour);
+  const people = (but: number) =>
+    wanted.flatMap(({ name, since }, n) =>
+      n === but
+        ? []
+        : [{ id: `${n}`, author: { name, colour: shown[n]! }, place: { at: "page" as const }, isAway: false, since, expiresAt: 1 }],
+    );
+  for (let rounds = 0; ; rounds += 1) {
+    assert.ok(rounds <= wanted.length, "it goes on for ever");
+    let moved = false;
+    for (const n of order) {
+      const { name, colour, since } = wanted[n]!;
+      const next = ownColour(shown[n]!, { author: { name, colour }, since }, people(n));
+      moved ||= next !== shown[n];
+      shown[n] = next;
+    }
+    if (!moved) return shown;
+  }
+}
+
+test("people who are here at the same time differ, and those who were here first keep their colour", () => {
+  const alike = Array.from({ length: PALETTE_SIZE }, (_, n) => ({ name: `person ${n}`, colour: 3, since: n + 1 }));
+  for (const order of [alike.map((_, n) => n), alike.map((_, n) => alike.length - 1 - n), [3, 1, 7, 0, 2, 6, 5, 4]]) {
+    const shown = settle(alike, order);
+    assert.equal(new Set(shown).size, PALETTE_SIZE, `${shown}`);
+    assert.equal(shown[0], 3);
+  }
+  const crowd = Array.from({ length: PALETTE_SIZE + 5 }, (_, n) => ({ name: `person ${n}`, colour: n % 3, since: n + 1 }));
+  assert.equal(new Set(settle(crowd, crowd.map((_, n) => n))).size, PALETTE_SIZE, "all are used when there are too few");
+});
+
+test("a colour that was given way to is not taken back, and one person's tabs look alike", () => {
+  const late = { author: { name: "late", colour: 3 }, since: 2 };
+  const early = { id: "a", author: { name: "early", colour: 3 }, place: { at: "page" as const }, isAway: false, since: 1, expiresAt: 1 };
+  assert.equal(ownColour(3, late, [early]), 4);
+  assert.equal(ownColour(4, late, []), 4, "the other one left");
+  assert.equal(ownColour(3, { ...late, since: 0 }, [early]), 3, "the other one came later");
+  assert.equal(ownColour(3, { ...late, author: { name: "early", colour: 3 } }, [early]), 3);
 });
 
 test("people come, stay while they are heard, and go", () => {

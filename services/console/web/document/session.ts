@@ -24,7 +24,7 @@ export class Session {
     this.handle = handle;
     this.#content = signal(read(handle.doc()));
     this.content = this.#content;
-    this.edits = new Edits(handle, () => identity.author.peek());
+    this.edits = new Edits(handle, () => this.presence.me.peek());
     this.standing = standing;
     this.durability = new Durability(handle, connection);
     this.presence = new Presence(handle, connection, identity.author, standing);

@@ -12,8 +12,11 @@ export type Place =
 
 /** The ephemeral messages of one document. They may get lost, so each carries the whole state of its sender. */
 export type PresenceMessage =
-  /** `ttl`: milliseconds until the sender counts as gone; `asks`: the sender does not know yet who else is here. */
-  { kind: "here"; author: Author; place: Place; ttl: number; asks: boolean } | { kind: "gone" };
+  /**
+   * `ttl`: milliseconds until the sender counts as gone; `asks`: the sender does not know yet who else is here; `since`: when it
+   * came, on its own clock, milliseconds since 1970 and a random fraction, so that no two came at once.
+   */
+  { kind: "here"; author: Author; place: Place; ttl: number; asks: boolean; since: number } | { kind: "gone" };
 
 const MARK = "aetherflow/presence/1";
 const TTL_MS_MAX = 10 * 60_000;
@@ -39,6 +42,8 @@ export function decodePresence(message: unknown): PresenceMessage | null {
     place,
     ttl,
     asks: found["asks"] === true,
+    // Those who do not say came before it was said.
+    since: timeOr(found["since"], 0),
   };
 }
 
@@ -57,6 +62,10 @@ function decodePlace(place: Record<string, unknown> | null): Place | null {
     default:
       return null;
   }
+}
+
+function timeOr(value: unknown, otherwise: number): number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : otherwise;
 }
 
 function isCursor(value: unknown): value is Cursor {

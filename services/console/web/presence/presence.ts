@@ -4,6 +4,7 @@ import type { Author, Content } from "../document/content";
 import type { Standing } from "../access/standing";
 import type { Connection } from "../sync/connection";
 import { type Place, type PresenceMessage, decodePresence, encodePresence } from "./message";
+import { ownColour } from "./ownColour";
 import { type Person, Roster } from "./roster";
 
 const HEARTBEAT_MS = 4_000;
@@ -31,7 +32,10 @@ export class Presence {
   readonly arrival: ReadonlySignal<Arrival | null> = this.#arrival;
 
   readonly #handle: DocHandle<Content>;
-  readonly #author: ReadonlySignal<Author>;
+  readonly #since = Date.now() + Math.random();
+  readonly #me;
+  /** The person at this page, as all see them here: in another colour than they chose when somebody else has that. */
+  readonly me: ReadonlySignal<Author>;
   readonly #cleanups: (() => void)[] = [];
   readonly #timers = new Set<number>();
   #place: Place = { at: "page" };
@@ -41,7 +45,8 @@ export class Presence {
 
   constructor(handle: DocHandle<Content>, connection: Connection, author: ReadonlySignal<Author>, standing: Standing) {
     this.#handle = handle;
-    this.#author = author;
+    this.#me = signal(author.peek());
+    this.me = this.#me;
     handle.on("ephemeral-message", this.#hear);
     const mayRead = computed(() => standing.may.value.read);
     const heartbeat = setInterval(() => this.#say(false), HEARTBEAT_MS);
@@ -65,8 +70,9 @@ export class Presence {
         if (connection.isConnected.value && mayRead.value) this.#ask();
         else this.#advance(Roster.EMPTY);
       }),
+      effect(() => this.#appear(author.value, this.people.value)),
       effect(() => {
-        void author.value;
+        void this.me.value;
         this.#announceSoon();
       }),
       () => handle.off("ephemeral-message", this.#hear),
@@ -88,6 +94,17 @@ export class Presence {
     if (JSON.stringify(place) === JSON.stringify(this.#place)) return;
     this.#place = place;
     this.#announceSoon();
+  }
+
+  #chosen: Author | undefined;
+
+  /** Decides how to be seen, anew when the person chose, or the others here are not the same. */
+  #appear(author: Author, people: readonly Person[]): void {
+    const before = this.#me.peek();
+    const present = this.#chosen?.colour === author.colour ? before.colour : author.colour;
+    this.#chosen = author;
+    const colour = ownColour(present, { author, since: this.#since }, people);
+    if (colour !== before.colour || author.name !== before.name) this.#me.value = { name: author.name, colour };
   }
 
   #ask(): void {
@@ -115,7 +132,7 @@ export class Presence {
   #say(asks: boolean): void {
     if (this.#hasLeft) return;
     const ttl = document.visibilityState === "visible" ? TTL_MS : AWAY_TTL_MS;
-    this.#broadcast({ kind: "here", author: this.#author.peek(), place: this.#place, ttl, asks });
+    this.#broadcast({ kind: "here", author: this.me.peek(), place: this.#place, ttl, asks, since: this.#since });
   }
 
   #broadcast(message: PresenceMessage): void {

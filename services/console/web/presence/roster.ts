@@ -8,6 +8,8 @@ export type Person = {
   place: Place;
   /** Their tab is in the background. */
   isAway: boolean;
+  /** When they came, on their clock. */
+  since: number;
   /** Milliseconds, on this machine's clock. */
   expiresAt: number;
 };
@@ -35,8 +37,8 @@ export class Roster {
 
   hear(id: string, message: PresenceMessage, now: number): Roster {
     if (message.kind === "gone") return this.without((person) => person.id === id);
-    const { author, place, ttl } = message;
-    const person: Person = { id, author, place, isAway: ttl >= AWAY_TTL_MS, expiresAt: now + ttl };
+    const { author, place, ttl, since } = message;
+    const person: Person = { id, author, place, isAway: ttl >= AWAY_TTL_MS, since, expiresAt: now + ttl };
     return new Roster(new Map(this.#people).set(id, person));
   }
 

@@ -5,8 +5,8 @@ import { initials } from "./initials";
 
 const COLOUR_NAMES = ["Teal", "Blue", "Violet", "Rose", "Red", "Orange", "Olive", "Slate"];
 
-/** The own avatar; behind it the fields for name and colour. */
-export function IdentityPopover({ identity }: { identity: Identity }) {
+/** The own avatar, in the colour in which it is `shown` to all here; behind it the fields for name and colour. */
+export function IdentityPopover({ identity, shown }: { identity: Identity; shown: number }) {
   const popover = useId();
   const { name, colour } = identity.author.value;
   return (
@@ -17,7 +17,7 @@ export function IdentityPopover({ identity }: { identity: Identity }) {
         popovertarget={popover}
         aria-label={`You are ${name}. Change name and colour`}
         title={`${name} (you)`}
-        style={{ "--person": personColour(colour) }}
+        style={{ "--person": personColour(shown) }}
       >
         {initials(name)}
       </button>

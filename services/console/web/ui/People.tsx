@@ -24,7 +24,7 @@ export function People({ presence, identity }: { presence: Presence; identity: I
           <Avatar key={person.id} person={person} />
         ))}
       </ul>
-      <IdentityPopover identity={identity} />
+      <IdentityPopover identity={identity} shown={presence.me.value.colour} />
     </div>
   );
 }

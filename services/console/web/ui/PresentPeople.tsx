@@ -1,15 +1,14 @@
 import type { Author } from "../document/content";
-import type { Identity } from "../presence/identity";
 import { personColour } from "../presence/palette";
 import type { Presence } from "../presence/presence";
 
 /** Who has the document open now, by name and colour. */
-export function PresentPeople({ presence, identity }: { presence: Presence; identity: Identity }) {
+export function PresentPeople({ presence }: { presence: Presence }) {
   return (
     <section class="present" aria-label="Who is here">
       <h3>Here now</h3>
       <ul>
-        <Name author={identity.author.value} note="you" />
+        <Name author={presence.me.value} note="you" />
         {presence.people.value.map(({ id, author, isAway }) => (
           <Name key={id} author={author} note={isAway ? "away" : null} />
         ))}

@@ -65,7 +65,7 @@ export function ShareDialog({ session, workspace, title }: Props) {
               </button>
             </header>
             <Body session={session} workspace={workspace} sharing={sharing} known={known.value} reload={load} />
-            <PresentPeople presence={session.presence} identity={workspace.identity} />
+            <PresentPeople presence={session.presence} />
             <footer>
               <p>For those who have access already:</p>
               <CopyLink link={linkTo(session.handle.url)} label="Copy link" />

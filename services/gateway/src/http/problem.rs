@@ -47,6 +47,12 @@ impl Problem {
         self
     }
 
+    /// When to try again.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
     /// A request that makes no sense.
     pub(crate) fn bad_request(kind: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, kind).detail(detail)

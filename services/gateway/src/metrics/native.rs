@@ -1,9 +1,21 @@
 //! The metrics of the native protocol.
 
-use aetherflow_schema::native::wire::{RejectCode, client_frame, server_frame};
+use std::{fmt, sync::Arc};
+
+use aetherflow_runtime::metrics::Metrics;
+use aetherflow_schema::{
+    native::wire::{RejectCode, client_frame, server_frame},
+    presence::Presence,
+};
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
 
@@ -124,11 +136,34 @@ impl From<&client_frame::Kind> for Heard {
     }
 }
 
+/// How many sessions are present, counted when it is asked.
+struct Present(Arc<dyn Presence>);
+
+impl fmt::Debug for Present {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Present")
+    }
+}
+
+impl Collector for Present {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let count = ConstGauge::new(i64::try_from(self.0.count()).unwrap_or(i64::MAX));
+        let help = "Sessions present on documents";
+        count.encode(encoder.encode_descriptor("native_present", help, None, count.metric_type())?)
+    }
+}
+
+/// Has `/metrics` say how many sessions are present.
+pub(crate) fn register_present(metrics: &Metrics, presence: Arc<dyn Presence>) {
+    metrics.register("gateway", |registry| {
+        registry.register_collector(Box::new(Present(presence)));
+    });
+}
+
 /// All of them.
 pub(crate) struct NativeMetrics {
     pub(crate) connections: Gauge,
     pub(crate) subscriptions: Gauge,
-    pub(crate) present: Gauge,
     pub(crate) presence_dropped: Counter,
     /// From a submission to its receipt.
     pub(crate) receipt_wait: Histogram,
@@ -147,7 +182,6 @@ impl NativeMetrics {
         let all = Self {
             connections: Gauge::default(),
             subscriptions: Gauge::default(),
-            present: Gauge::default(),
             presence_dropped: Counter::default(),
             receipt_wait: latency(),
             heard: Heard::ALL.map(|kind| heard.get_or_create_owned(&KindLabel { kind: kind.name() })),
@@ -159,7 +193,6 @@ impl NativeMetrics {
         let connections = "Connections of the native protocol, over any transport";
         registry.register("connections", connections, all.connections.clone());
         registry.register("subscriptions", "Documents followed", all.subscriptions.clone());
-        registry.register("present", "Sessions present on documents", all.present.clone());
         let dropped = "Presence events dropped before a queue that was half full";
         registry.register("presence_dropped", dropped, all.presence_dropped.clone());
         let wait = "From a submission to its receipt";

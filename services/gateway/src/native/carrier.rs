@@ -137,6 +137,7 @@ impl Connection<'_> {
                 if let Some(session) = self.protocol.session() {
                     session.heard();
                 }
+                self.protocol.on_tick();
                 let next = Instant::now() + self.shared.options.timeouts.keepalive();
                 self.timer.as_mut().reset(next);
             }

@@ -1,10 +1,9 @@
 //! What a frame of the native protocol means on one connection. No I/O.
 //!
-//! Owns: whether the client has said hello, which of its requests are unanswered, which documents it follows, and where it
-//! is present until when.
-//! Inputs: frames, in order, with the time. Effects: exactly one [`Action`] for each.
+//! Owns: whether the client has said hello, which of its requests are unanswered, and which documents it follows.
+//! Inputs: frames, in order. Effects: exactly one [`Action`] for each.
 //! Invariants: before a hello nothing else has an effect; a request id stands for one unanswered request at a time; there
-//! are no more subscriptions, and places where the client is present, than allowed.
+//! are no more subscriptions than allowed.
 //! On failure: a request that cannot be carried out is rejected; a client that breaks the protocol is closed.
 
 use std::{collections::HashSet, fmt, time::Duration};
@@ -20,9 +19,7 @@ use aetherflow_schema::{
     sessions::ResumeToken,
 };
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use super::expiry::Expiry;
 use crate::{close::Close, metrics::native::Heard};
 
 /// What a client may do.
@@ -51,7 +48,6 @@ pub(super) struct Session {
     introduced: bool,
     requests: HashSet<RequestId>,
     subscriptions: HashSet<DocumentId>,
-    present: Expiry,
 }
 
 /// What is to be done about a frame.
@@ -72,11 +68,7 @@ pub(super) enum Action {
     /// Read history.
     Fetch(Fetch),
     /// Tell others on the document.
-    Present {
-        document: DocumentId,
-        state: Bytes,
-        ttl_ms: u32,
-    },
+    Present(Presence),
     /// Tell them that it is gone.
     Absent(DocumentId),
     /// Answer a ping.
@@ -105,7 +97,6 @@ impl Session {
             introduced: false,
             requests: HashSet::new(),
             subscriptions: HashSet::new(),
-            present: Expiry::default(),
         }
     }
 
@@ -120,9 +111,9 @@ impl Session {
     }
 
     /// Decides about the next frame.
-    pub(super) fn handle(&mut self, now: Instant, frame: Bytes) -> (Heard, Action) {
+    pub(super) fn handle(&mut self, frame: Bytes) -> (Heard, Action) {
         match ClientFrame::decode(frame) {
-            Ok(frame) => (kind(&frame), self.decide(now, frame)),
+            Ok(frame) => (kind(&frame), self.decide(frame)),
             Err(error) => {
                 let close = Close::because(error.close_code(), error);
                 (Heard::Malformed, Action::Close(close))
@@ -130,7 +121,7 @@ impl Session {
         }
     }
 
-    fn decide(&mut self, now: Instant, frame: ClientFrame) -> Action {
+    fn decide(&mut self, frame: ClientFrame) -> Action {
         if !self.introduced && !matches!(frame, ClientFrame::Hello(_)) {
             let detail = "the first frame must be a Hello";
             return Action::Close(Close::because(CloseCode::PolicyViolation, detail));
@@ -157,7 +148,10 @@ impl Session {
                 Ok(()) => Action::Fetch(fetch),
                 Err(close) => Action::Close(close),
             },
-            ClientFrame::Presence(presence) => self.presence(now, presence),
+            ClientFrame::Presence(Presence {
+                document, ttl_ms: 0, ..
+            }) => Action::Absent(document),
+            ClientFrame::Presence(presence) => Action::Present(presence),
             ClientFrame::Ping(nonce) => Action::Pong(nonce),
         }
     }
@@ -185,29 +179,6 @@ impl Session {
         Action::Subscribe(subscribe)
     }
 
-    fn presence(&mut self, now: Instant, presence: Presence) -> Action {
-        let Presence {
-            document,
-            state,
-            ttl_ms,
-        } = presence;
-        if ttl_ms == 0 {
-            self.present.remove(&document);
-            return Action::Absent(document);
-        }
-        if self.present.len() >= self.limits.subscriptions && !self.present.contains(&document) {
-            let detail = format!("present on more than {} documents", self.limits.subscriptions);
-            return Action::Close(Close::because(CloseCode::TooManyDocuments, detail));
-        }
-        let until = now + Duration::from_millis(ttl_ms.into());
-        self.present.set(&document, until);
-        Action::Present {
-            document,
-            state,
-            ttl_ms,
-        }
-    }
-
     fn request(&mut self, request: RequestId) -> Result<(), Close> {
         if self.requests.insert(request) {
             return Ok(());
@@ -224,26 +195,6 @@ impl Session {
     /// A document is followed no longer.
     pub(super) fn unsubscribed(&mut self, document: &DocumentId) {
         self.subscriptions.remove(document);
-    }
-
-    /// The client is not present on a document after all.
-    pub(super) fn absent(&mut self, document: &DocumentId) {
-        self.present.remove(document);
-    }
-
-    /// When presence ends next.
-    pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.present.next()
-    }
-
-    /// Where presence has ended by now.
-    pub(super) fn expired(&mut self, now: Instant) -> Vec<DocumentId> {
-        std::iter::from_fn(|| self.present.pop(now)).collect()
-    }
-
-    /// The client leaves: where it was present.
-    pub(super) fn leave(&mut self) -> Vec<DocumentId> {
-        self.present.drain()
     }
 
     /// The answer to a hello.

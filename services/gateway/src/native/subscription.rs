@@ -4,21 +4,22 @@
 //! access policy each time, so that a permission that is taken back ends it.
 
 use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use aetherflow_schema::{
     access::Operation,
     document_log::{FollowSink, Offered, Told},
     documents::BoxFuture,
-    id::{ConnectionId, DocumentId},
-    native::{RequestId, encode, wire},
+    id::{ConnectionId, DocumentId, Offset, SessionId},
+    native::{RequestId, Start, encode, wire},
+    presence::{PresenceEvent, PresenceWatcher},
 };
 use bytes::Bytes;
 
-use super::{Voice, rooms::Watcher};
-use crate::{lock, metrics::native::Said, websocket::Frame};
+use super::Voice;
+use crate::{audience::Reviewed, lock, metrics::native::Said, websocket::Frame};
 
 /// See the [module](self).
 pub(super) struct Subscription {
@@ -26,13 +27,20 @@ pub(super) struct Subscription {
     document: DocumentId,
     request: RequestId,
     ended: AtomicBool,
+    /// The newest offset that was queued for the client, or that it said it had; 0 when there is none.
+    cursor: AtomicU64,
     /// Held while something is queued, so that nothing is after the end.
     speaking: Mutex<()>,
 }
 
 impl Subscription {
-    pub(super) fn new(voice: Voice, document: DocumentId, request: RequestId) -> Self {
+    pub(super) fn new(voice: Voice, document: DocumentId, request: RequestId, start: &Start) -> Self {
+        let has = match start {
+            Start::After(offset) => offset.0,
+            Start::Snapshot | Start::AfterHeads(_) => 0,
+        };
         Self {
+            cursor: AtomicU64::new(has),
             voice,
             document,
             request,
@@ -51,12 +59,27 @@ impl Subscription {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Up to where the client was told.
+    pub(super) fn cursor(&self) -> Option<Offset> {
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        (cursor != 0).then_some(Offset(cursor))
+    }
+
     fn queue(&self, kind: Said, payload: Bytes) -> Offered {
         let bytes = payload.len();
         let frame = Frame::binary(payload).about(Some(&self.document));
         let offered = self.voice.outbound.offer(frame);
         if offered == Offered::Taken {
             self.voice.shared.metrics.native.said(kind, bytes);
+        }
+        offered
+    }
+
+    /// Queues what brings the client up to an offset.
+    fn tell(&self, up_to: Option<Offset>, kind: Said, payload: Bytes) -> Offered {
+        let offered = self.queue(kind, payload);
+        if let (Offered::Taken, Some(offset)) = (offered, up_to) {
+            self.cursor.store(offset.0, Ordering::Relaxed);
         }
         offered
     }
@@ -82,10 +105,14 @@ impl FollowSink for Subscription {
         }
         match told {
             Told::Snapshot(snapshot) => {
+                let offset = snapshot.offset;
                 let frame = wire::Snapshot::of(&self.document, snapshot);
-                self.queue(Said::Snapshot, encode(&wire::ServerFrame::from(frame)))
+                self.tell(Some(offset), Said::Snapshot, encode(&wire::ServerFrame::from(frame)))
             }
-            Told::Ops(ops) => self.queue(Said::Ops, ops.frame()),
+            Told::Ops(ops) => {
+                let last = ops.entries().last().map(|entry| entry.offset);
+                self.tell(last, Said::Ops, ops.frame())
+            }
             Told::Failed(error) => {
                 self.ended.store(true, Ordering::Relaxed);
                 let reject = wire::Reject::of(self.request, &error);
@@ -101,29 +128,30 @@ impl FollowSink for Subscription {
     }
 }
 
-impl Watcher for Subscription {
+impl Reviewed for Subscription {
     fn review(&self) {
-        let cut = {
-            let _speaking = lock(&self.speaking);
-            !self.has_ended() && !self.is_allowed()
-        };
-        if cut {
-            let shared = &self.voice.shared;
-            shared.metrics.cut_off.inc();
-            let (session, connection) = (self.voice.who.session(), self.voice.outbound.id());
-            shared.rooms.absent(&self.document, session, connection);
+        let _speaking = lock(&self.speaking);
+        if !self.has_ended() && !self.is_allowed() {
+            self.voice.shared.metrics.cut_off.inc();
         }
     }
+}
 
+impl PresenceWatcher for Subscription {
     fn connection(&self) -> ConnectionId {
         self.voice.outbound.id()
     }
 
-    fn hear(&self, event: Bytes) {
+    fn session(&self) -> SessionId {
+        self.voice.who.session()
+    }
+
+    fn hear(&self, event: &Arc<PresenceEvent>) {
         let _speaking = lock(&self.speaking);
         if self.has_ended() || !self.is_allowed() {
             return;
         }
+        let event = event.frame();
         let bytes = event.len();
         let metrics = &self.voice.shared.metrics.native;
         let frame = Frame::binary(event).about(Some(&self.document));

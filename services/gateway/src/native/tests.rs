@@ -9,7 +9,6 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 use proptest::prelude::*;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::session::{Action, Session, SessionLimits, Terms, go_away};
@@ -43,7 +42,7 @@ fn introduced() -> Session {
 }
 
 fn say(session: &mut Session, frame: ClientFrame) -> Action {
-    session.handle(Instant::now(), frame.encode()).1
+    session.handle(frame.encode()).1
 }
 
 fn submit(request: u64, bytes: usize) -> ClientFrame {
@@ -168,24 +167,10 @@ fn there_are_only_so_many_subscriptions_and_the_same_one_again_counts_once() {
 }
 
 #[test]
-fn presence_ends_by_itself_is_prolonged_and_taken_back() {
+fn presence_without_time_is_taken_back() {
     let mut session = introduced();
-    let start = Instant::now();
-    let at = |ms| start + Duration::from_millis(ms);
-    let mut present = |ms, n, ttl_ms| session.handle(at(ms), presence(n, ttl_ms).encode()).1;
-    assert!(matches!(present(0, 1, 100), Action::Present { ttl_ms: 100, .. }));
-    present(0, 2, 50);
-    present(20, 2, 100);
-    assert_eq!(closed(&present(20, 3, 100)), CloseCode::TooManyDocuments);
-    assert_eq!(session.next_expiry(), Some(at(100)));
-    assert_eq!(session.expired(at(99)), []);
-    assert_eq!(session.expired(at(110)), [document(1)]);
-    assert_eq!(session.next_expiry(), Some(at(120)));
-    let taken_back = session.handle(at(111), presence(2, 0).encode()).1;
-    assert_eq!(taken_back, Action::Absent(document(2)));
-    assert_eq!(session.next_expiry(), None);
-    say(&mut session, presence(1, 1000));
-    assert_eq!(session.leave(), [document(1)]);
+    assert!(matches!(say(&mut session, presence(1, 100)), Action::Present(told) if told.ttl_ms == 100));
+    assert_eq!(say(&mut session, presence(1, 0)), Action::Absent(document(1)));
 }
 
 #[test]
@@ -204,7 +189,7 @@ proptest! {
     fn no_bytes_make_it_panic(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..10)) {
         let mut session = introduced();
         for frame in frames {
-            let (kind, action) = session.handle(Instant::now(), frame.into());
+            let (kind, action) = session.handle(frame.into());
             prop_assert!(kind != Heard::Malformed || closed(&action) == CloseCode::MalformedMessage);
         }
     }

@@ -13,6 +13,8 @@ mod limits;
 mod native;
 mod native_carrier;
 mod native_client;
+mod people;
+mod presence;
 mod protocol;
 mod recorder;
 mod server;

@@ -397,7 +397,8 @@ async fn those_who_follow_a_document_hear_who_is_present() {
     ada.say(presence(&id, "back", 60_000)).await;
     assert_eq!(bob.hear_presence().await.change(), PresenceChange::Joined);
     assert_eq!(server.metric("native_present"), 1);
-    drop(ada);
+    // It is the session's: gone with its end, and not with a connection alone.
+    ada.goodbye().await;
     assert_eq!(bob.hear_presence().await.change(), PresenceChange::Left);
     assert_eq!(server.metric("native_present"), 0);
 

@@ -10,7 +10,10 @@ use aetherflow_schema::{
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message as Frame};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message as Frame, protocol::CloseFrame},
+};
 
 use crate::{
     client::open,
@@ -112,6 +115,16 @@ impl NativeClient {
     pub(crate) async fn say(&mut self, frame: ClientFrame) {
         let frame = Frame::Binary(frame.encode());
         timeout(DEADLINE, self.socket.send(frame)).await.unwrap().unwrap();
+    }
+
+    /// Ends its session, and waits until the server has closed.
+    pub(crate) async fn goodbye(mut self) {
+        let bye = CloseFrame {
+            code: 1000.into(),
+            reason: "".into(),
+        };
+        self.socket.close(Some(bye)).await.unwrap();
+        while let Some(Ok(_)) = self.socket.next().await {}
     }
 
     /// Waits until everything it said was acted on, and returns what came meanwhile.

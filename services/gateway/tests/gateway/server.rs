@@ -28,7 +28,11 @@ use aetherflow_schema::{
     id::{DocumentId, PartitionId},
     sessions::NodeId,
 };
-use aetherflow_session::{Clock, SessionOptions, SessionService, store::memory::MemoryStore};
+use aetherflow_session::{
+    Clock, SessionOptions, SessionService,
+    presence::{PresenceOptions, PresenceService},
+    store::memory::MemoryStore,
+};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -60,6 +64,8 @@ pub(crate) fn document(n: u128) -> DocumentId {
 pub(crate) struct Policy {
     pub(crate) read_only: AtomicBool,
     pub(crate) closed: AtomicBool,
+    /// Everybody administers everything.
+    pub(crate) administered: AtomicBool,
 }
 
 impl Access for Policy {
@@ -72,6 +78,11 @@ impl Access for Policy {
             return Err("it is for reading only");
         }
         Ok(())
+    }
+
+    fn allows_everywhere(&self, _: &Identity, _: Operation) -> Result<(), &'static str> {
+        let administered = self.administered.load(Ordering::Relaxed);
+        administered.then_some(()).ok_or("not you")
     }
 }
 
@@ -101,6 +112,7 @@ pub(crate) struct Server {
     /// Hears of revocations.
     pub(crate) watcher: Arc<dyn AccessWatcher>,
     pub(crate) sessions: Arc<SessionService>,
+    pub(crate) presence: Arc<PresenceService>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -133,7 +145,10 @@ impl Server {
         let metrics = Metrics::default();
         let node = NodeId::named("test").unwrap();
         let store = Arc::new(MemoryStore::default());
-        let sessions = SessionService::start(SessionOptions::new(node), Clock::new(), store, Vec::new());
+        let clock = Clock::new();
+        let presence = Arc::new(PresenceService::start(PresenceOptions::new(node.clone()), clock));
+        let session_options = SessionOptions::new(node);
+        let sessions = SessionService::start(session_options, clock, store, vec![presence.clone()]);
         let sessions = Arc::new(sessions.await.unwrap());
         let shutdown = Shutdown::new(&ShutdownOptions { drain_ms: 10_000 });
         let gateway = Gateway::start(Parts {
@@ -145,6 +160,7 @@ impl Server {
             permissions: Arc::new(NoPermissions),
             throttle: door.throttle,
             sessions: sessions.clone(),
+            presence: presence.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
             health: health.clone(),
@@ -164,6 +180,7 @@ impl Server {
             policy,
             watcher: gateway.watcher().clone(),
             sessions,
+            presence,
             health,
             metrics,
             shutdown,

@@ -5,7 +5,7 @@ use aetherflow_schema::{
     native::{ClientFrame, wire::server_frame::Kind},
     sessions::{Protocol, SessionFilter, SessionInfo, SessionState, Sessions},
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use uuid::Uuid;
 
@@ -89,12 +89,7 @@ async fn what_is_sent_behind_a_hello_waits_and_a_goodbye_ends_the_session() {
     let found = &sessions(&server)[0];
     assert_eq!((found.state, found.client.as_str()), (SessionState::Active, "laptop"));
     assert!(found.traffic.bytes_in > 0 && found.traffic.packets_out > 0);
-    let bye = tokio_tungstenite::tungstenite::protocol::CloseFrame {
-        code: 1000.into(),
-        reason: "".into(),
-    };
-    client.socket.close(Some(bye)).await.unwrap();
-    while let Some(Ok(_)) = client.socket.next().await {}
+    client.goodbye().await;
     until("the session to be over", || sessions(&server).is_empty()).await;
 }
 

@@ -135,25 +135,31 @@ impl Registry {
         Ok(self.entry(id)?.state())
     }
 
-    /// Moves a cursor of a session, on behalf of its connection.
+    /// Moves cursors of a session, on behalf of its connection.
     ///
     /// # Errors
-    /// When the connection does not have the session, or there are too many cursors.
-    pub(crate) fn set_cursor(
+    /// When the connection does not have the session, or there are too many cursors: those that fit are moved all the same.
+    pub(crate) fn set_cursors(
         &mut self,
         now_ms: u64,
         id: SessionId,
         live: &Arc<Live>,
-        document: &DocumentId,
-        offset: Option<Offset>,
+        cursors: &[(DocumentId, Option<Offset>)],
     ) -> Result<(), SessionError> {
         self.check_live(id, live)?;
         let entry = self.entry_mut(id)?;
-        if move_cursor(&mut entry.record.cursors, document, offset)? {
+        let (mut moved, mut result) = (false, Ok(()));
+        for (document, offset) in cursors {
+            match move_cursor(&mut entry.record.cursors, document, *offset) {
+                Ok(changed) => moved |= changed,
+                Err(error) => result = Err(error),
+            }
+        }
+        if moved {
             entry.version += 1;
             self.save_by(id, now_ms + self.times.save);
         }
-        Ok(())
+        result
     }
 
     /// Changes what was said of a session of this node. All of it, or nothing.

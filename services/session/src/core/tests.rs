@@ -196,7 +196,7 @@ fn a_client_that_comes_back_goes_on_and_its_tokens_rotate() {
     registry.introduce(0, id(1), &first, client(), &mut effects).unwrap();
     let document = DocumentId::from_bytes(&[9; 16]).unwrap();
     registry
-        .set_cursor(1, id(1), &first, &document, Some(Offset(77)))
+        .set_cursors(1, id(1), &first, &[(document.clone(), Some(Offset(77)))])
         .unwrap();
     first.traffic.received(1, 50);
     registry.disconnect(5, id(1), &first, false, &mut effects);
@@ -215,7 +215,7 @@ fn a_client_that_comes_back_goes_on_and_its_tokens_rotate() {
     // The answer was lost: the client comes with what it has.
     let third = come_back(&mut registry, 20, 1, &token(1, 1), 3).unwrap();
     assert!(matches!(
-        registry.set_cursor(21, id(1), &second, &document, None),
+        registry.set_cursors(21, id(1), &second, &[(document.clone(), None)]),
         Err(SessionError::TakenOver)
     ));
     registry.disconnect(22, id(1), &second, true, &mut effects);
@@ -360,7 +360,7 @@ fn sessions_of_other_nodes_come_go_and_vanish_with_them() {
     assert_eq!((effects.told[0].1, effects.closed), (EndReason::TakenOver, vec![id(1)]));
     assert_eq!(registry.entry(id(1)).unwrap().record.node, node("two"));
     assert_eq!(
-        registry.set_cursor(331, id(1), &live, &DocumentId::from_bytes(&[1]).unwrap(), None),
+        registry.set_cursors(331, id(1), &live, &[(DocumentId::from_bytes(&[1]).unwrap(), None)]),
         Err(SessionError::TakenOver)
     );
 

@@ -86,9 +86,7 @@ impl Shard {
             until_ms,
             timer: self.timers.set(deadline_ms, Timer::Member(document.clone(), session)),
         };
-        room.tell(&member.origin, || {
-            Room::event(document, (session, &member), change, now_ms)
-        });
+        room.tell(session, || Room::event(document, (session, &member), change, now_ms));
         room.members.insert(session, member);
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::Principal,
+    access::{Identity, Principal},
     id::{ConnectionId, DocumentId, SessionId},
     presence::{PresenceChange, PresenceEvent, PresenceWatcher},
     sessions::NodeId,
@@ -21,8 +21,8 @@ pub(super) const REMOTE_MEMBERS: usize = 65_536;
 /// Where a session is present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// On this connection of this node.
-    Here(ConnectionId),
+    /// On this node, as this one.
+    Here(Arc<Identity>),
     /// On this run of another node.
     There(NodeId, u64),
 }
@@ -87,12 +87,9 @@ impl Room {
         ))
     }
 
-    /// Tells all watchers but those of the connection it is about.
-    pub(super) fn tell(&self, about: &Origin, event: impl FnOnce() -> Arc<PresenceEvent>) {
-        let mut others = self
-            .watchers
-            .values()
-            .filter(|watcher| *about != Origin::Here(watcher.connection()));
+    /// Tells all watchers but those of the session it is about.
+    pub(super) fn tell(&self, about: SessionId, event: impl FnOnce() -> Arc<PresenceEvent>) {
+        let mut others = self.watchers.values().filter(|watcher| watcher.session() != about);
         let Some(first) = others.next() else { return };
         let event = event();
         first.hear(&event);

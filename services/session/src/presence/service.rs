@@ -14,6 +14,7 @@ use std::{
 };
 
 use aetherflow_schema::{
+    access::Identity,
     id::{ConnectionId, DocumentId, SessionId},
     native::PRESENCE_TTL_MS_MAX,
     presence::{PRESENT_DOCUMENTS, Presence, PresenceError, PresenceEvent, PresenceWatcher, Present, bus::BusMessage},
@@ -241,7 +242,7 @@ impl Presence for PresenceService {
 
     fn present(&self, present: Present) -> Result<(), PresenceError> {
         present.check()?;
-        let (document, session) = (present.document.clone(), present.author.session);
+        let (document, session) = (present.document.clone(), present.caller.session);
         let mut sessions = self.shared.session(session);
         let documents = sessions.entry(session).or_default();
         if documents.len() >= PRESENT_DOCUMENTS && !documents.contains(&document) {
@@ -267,6 +268,34 @@ impl Presence for PresenceService {
             self.shared.change(&document, |shard, _, commands| {
                 shard.absent(&document, session, commands)
             });
+        }
+    }
+
+    fn limit(&self, session: SessionId, within: Duration) {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.shared.clock.now_ms().saturating_add(within_ms);
+        let documents = self.shared.session(session).get(&session).cloned().unwrap_or_default();
+        for document in documents {
+            self.shared
+                .change(&document, |shard, _, _| shard.limit(until_ms, &document, session));
+        }
+    }
+
+    fn review(&self, document: &DocumentId, may_stay: &dyn Fn(&Identity) -> bool) {
+        let own = lock(self.shared.shard(document)).own(Some(document));
+        // Nothing is locked while somebody else's code decides.
+        for (document, session, _) in own.into_iter().filter(|(_, _, identity)| !may_stay(identity)) {
+            self.absent(&document, session);
+        }
+    }
+
+    fn revoke(&self, credential: &str) {
+        for shard in &self.shared.shards {
+            let own = lock(shard).own(None);
+            let came_with = |identity: &Identity| identity.credential.as_deref() == Some(credential);
+            for (document, session, _) in own.into_iter().filter(|(_, _, identity)| came_with(identity)) {
+                self.absent(&document, session);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use aetherflow_schema::{
+    access::{Caller, Identity},
     id::{ConnectionId, DocumentId, SessionId},
     presence::{
         PresenceChange, PresenceEvent, PresenceWatcher, Present,
@@ -73,7 +74,7 @@ impl Shard {
         let room = Self::room(&mut self.rooms, document, commands);
         let connection = watcher.connection();
         for (session, member) in &room.members {
-            if member.origin != Origin::Here(connection) {
+            if *session != watcher.session() {
                 watcher.hear(&Room::event(
                     document,
                     (*session, member),
@@ -95,12 +96,10 @@ impl Shard {
     pub(super) fn present(&mut self, now_ms: u64, present: Present, commands: &mut Vec<Command>) {
         let Present {
             document,
-            author,
-            connection,
+            caller: Caller { identity, session },
             state,
             ttl,
         } = present;
-        let session = author.session;
         let until_ms = now_ms + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         self.revision += 1;
         let revision = self.revision;
@@ -121,17 +120,15 @@ impl Shard {
             room.roster = Some(self.timers.set(now_ms + self.roster_ms, timer));
         }
         let member = Member {
-            origin: Origin::Here(connection),
-            principal: author.principal,
+            principal: identity.principal.clone(),
+            origin: Origin::Here(identity),
             // A frame may be much larger than the state that is a part of it.
             state: Bytes::copy_from_slice(&state),
             revision,
             until_ms,
             timer: self.timers.set(until_ms, Timer::Member(document.clone(), session)),
         };
-        room.tell(&member.origin, || {
-            Room::event(&document, (session, &member), change, now_ms)
-        });
+        room.tell(session, || Room::event(&document, (session, &member), change, now_ms));
         commands.push(Command::Say(document, say(now_ms, session, &member)));
         room.members.insert(session, member);
     }
@@ -145,6 +142,38 @@ impl Shard {
             self.tidy(document, commands);
         }
         here
+    }
+
+    /// A session of this node is present until then at the latest, unless it says so again.
+    pub(super) fn limit(&mut self, until_ms: u64, document: &DocumentId, session: SessionId) {
+        let member = self
+            .rooms
+            .get_mut(document)
+            .and_then(|room| room.members.get_mut(&session));
+        if let Some(member) = member
+            && member.is_here()
+            && member.until_ms > until_ms
+        {
+            self.timers.cancel(member.timer);
+            member.until_ms = until_ms;
+            member.timer = self.timers.set(until_ms, Timer::Member(document.clone(), session));
+        }
+    }
+
+    /// Those of this node who are present on a document, or on all of them.
+    pub(super) fn own(&self, document: Option<&DocumentId>) -> Vec<(DocumentId, SessionId, Arc<Identity>)> {
+        let of = |(document, room): (&DocumentId, &Room)| {
+            let members = room.members.iter();
+            let own = members.filter_map(|(session, member)| match &member.origin {
+                Origin::Here(identity) => Some((document.clone(), *session, identity.clone())),
+                Origin::There(..) => None,
+            });
+            own.collect::<Vec<_>>()
+        };
+        match document {
+            Some(document) => self.rooms.get_key_value(document).into_iter().flat_map(of).collect(),
+            None => self.rooms.iter().flat_map(of).collect(),
+        }
     }
 
     /// Whether a session is present on this node.
@@ -222,7 +251,7 @@ impl Shard {
             self.members -= 1;
             room.own -= usize::from(member.is_here());
             let who = (session, &member.principal);
-            room.tell(&member.origin, || Arc::new(PresenceEvent::left(document, who)));
+            room.tell(session, || Arc::new(PresenceEvent::left(document, who)));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use aetherflow_schema::{
-    id::{ConnectionId, DocumentId},
+    id::{ConnectionId, DocumentId, SessionId},
     presence::{Presence, PresenceEvent, PresenceWatcher},
 };
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ const WAITING: usize = 1024;
 /// The end that hears.
 pub struct Subscriber {
     connection: ConnectionId,
+    session: SessionId,
     events: mpsc::Sender<Arc<PresenceEvent>>,
     lagged: AtomicBool,
 }
@@ -24,6 +25,10 @@ pub struct Subscriber {
 impl PresenceWatcher for Subscriber {
     fn connection(&self) -> ConnectionId {
         self.connection
+    }
+
+    fn session(&self) -> SessionId {
+        self.session
     }
 
     fn hear(&self, event: &Arc<PresenceEvent>) {
@@ -48,11 +53,16 @@ pub struct PresenceSubscription {
 pub struct Lagged;
 
 impl PresenceSubscription {
-    /// Hears of everybody on a document but those of this connection.
-    pub fn new(presence: Arc<dyn Presence>, document: DocumentId, connection: ConnectionId) -> Self {
+    /// Hears, on a connection, of everybody on a document but of this session.
+    pub fn new(
+        presence: Arc<dyn Presence>,
+        document: DocumentId,
+        (connection, session): (ConnectionId, SessionId),
+    ) -> Self {
         let (sender, events) = mpsc::channel(WAITING);
         let subscriber = Arc::new(Subscriber {
             connection,
+            session,
             events: sender,
             lagged: AtomicBool::new(false),
         });

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::{Author, Principal},
+    access::{Caller, Identity, Principal},
     id::{ConnectionId, DocumentId, SessionId},
     native::PRESENCE_BYTES,
     presence::{PRESENT_DOCUMENTS, Presence, PresenceChange, PresenceError, PresenceEvent, PresenceWatcher, Present},
@@ -26,6 +26,10 @@ struct Ear(ConnectionId, Mutex<Vec<Arc<PresenceEvent>>>);
 impl PresenceWatcher for Ear {
     fn connection(&self) -> ConnectionId {
         self.0
+    }
+
+    fn session(&self) -> SessionId {
+        session(self.0.0 as u8)
     }
 
     fn hear(&self, event: &Arc<PresenceEvent>) {
@@ -60,11 +64,7 @@ fn document(n: u16) -> DocumentId {
 fn present(on: u16, n: u8, state: &'static [u8], ttl_ms: u64) -> Present {
     Present {
         document: document(on),
-        author: Author {
-            principal: Principal::anonymous(),
-            session: session(n),
-        },
-        connection: ConnectionId(n.into()),
+        caller: Caller::anonymous(session(n)),
         state: Bytes::from_static(state),
         ttl: Duration::from_millis(ttl_ms),
     }
@@ -126,6 +126,82 @@ async fn nobody_stays_for_longer_than_it_said() {
     assert!(presence.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_is_not_told_of_itself_on_another_connection() {
+    struct Second(Arc<Ear>);
+    impl PresenceWatcher for Second {
+        fn connection(&self) -> ConnectionId {
+            ConnectionId(77)
+        }
+        fn session(&self) -> SessionId {
+            self.0.session()
+        }
+        fn hear(&self, event: &Arc<PresenceEvent>) {
+            self.0.hear(event);
+        }
+    }
+    let presence = start("one");
+    let ear = ear(1);
+    presence.present(present(1, 1, b"a", 1000)).unwrap();
+    presence.present(present(1, 2, b"b", 1000)).unwrap();
+    presence.watch(&document(1), Arc::new(Second(ear.clone())));
+    presence.present(present(1, 1, b"c", 1000)).unwrap();
+    assert_eq!(heard(&ear), [(2, Joined, Bytes::from_static(b"b"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_known_for_a_while_only_is_present_no_longer_than_that() {
+    let presence = start("one");
+    let ear = ear(9);
+    presence.watch(&document(1), ear.clone());
+    presence.present(present(1, 1, b"a", 5000)).unwrap();
+    presence.present(present(2, 1, b"a", 500)).unwrap();
+    presence.limit(session(1), Duration::from_millis(1000));
+    presence.limit(session(2), Duration::ZERO);
+    assert_eq!(heard(&ear).len(), 1);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(presence.count(), 1, "what ends sooner is not prolonged");
+    tokio::time::sleep(Duration::from_millis(401)).await;
+    assert_eq!(heard(&ear), [(1, Left, NOTHING)]);
+    presence.present(present(1, 1, b"a", 5000)).unwrap();
+    presence.limit(session(1), Duration::from_secs(1));
+    presence.present(present(1, 1, b"b", 5000)).unwrap();
+    tokio::time::sleep(Duration::from_millis(4900)).await;
+    assert_eq!(presence.count(), 1, "it said so again");
+}
+
+#[tokio::test]
+async fn those_who_may_not_stay_and_those_whose_key_is_gone_leave() {
+    let presence = start("one");
+    let as_one = |n: u8, on: u16, name: &str, key: Option<&str>| {
+        let mut present = present(on, n, b"", 60_000);
+        let mut identity = Identity::user(Principal::named(name).unwrap());
+        identity.credential = key.map(Arc::from);
+        present.caller.identity = Arc::new(identity);
+        presence.present(present).unwrap();
+    };
+    as_one(1, 1, "ada", None);
+    as_one(2, 1, "eve", None);
+    as_one(2, 2, "eve", None);
+    as_one(3, 2, "server", Some("key"));
+    as_one(4, 2, "server", Some("other"));
+    presence.review(&document(1), &|identity| identity.principal.as_str() != "eve");
+    let of = |on| {
+        let here = presence.here(&document(on));
+        here.iter().map(|event| event.session).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of(1), of(2)),
+        (vec![session(1)], vec![session(2), session(3), session(4)])
+    );
+    presence.revoke("key");
+    assert_eq!((of(1), of(2)), (vec![session(1)], vec![session(2), session(4)]));
+    for n in 1..5 {
+        presence.leave(session(n));
+    }
+    assert!(presence.is_empty());
+}
+
 #[tokio::test]
 async fn what_exceeds_its_bounds_is_refused() {
     let presence = start("one");
@@ -137,11 +213,11 @@ async fn what_exceeds_its_bounds_is_refused() {
     for n in 0..PRESENT_DOCUMENTS as u16 {
         presence.present(present(n, 1, b"", 3_600_000)).unwrap();
     }
-    let too_many = presence.present(present(2000, 1, b"", 1000));
+    let too_many = presence.present(present(5000, 1, b"", 1000));
     assert_eq!(too_many, Err(PresenceError::TooManyDocuments));
     presence.present(present(7, 1, b"", 1000)).unwrap();
     presence.absent(&document(7), session(1));
-    presence.present(present(2000, 1, b"", 1000)).unwrap();
+    presence.present(present(5000, 1, b"", 1000)).unwrap();
     presence.leave(session(1));
     assert!(presence.is_empty());
 }
@@ -149,7 +225,7 @@ async fn what_exceeds_its_bounds_is_refused() {
 #[tokio::test]
 async fn a_slow_reader_is_told_that_something_was_lost() {
     let presence: Arc<dyn Presence> = Arc::new(start("one"));
-    let mut reader = PresenceSubscription::new(presence.clone(), document(1), ConnectionId(9));
+    let mut reader = PresenceSubscription::new(presence.clone(), document(1), (ConnectionId(9), session(9)));
     for _ in 0..1025 {
         presence.present(present(1, 1, b"a", 1000)).unwrap();
     }
@@ -159,7 +235,7 @@ async fn a_slow_reader_is_told_that_something_was_lost() {
     }
     assert!(reader.next().await.is_err());
     drop(reader);
-    let mut reader = PresenceSubscription::new(presence.clone(), document(1), ConnectionId(9));
+    let mut reader = PresenceSubscription::new(presence.clone(), document(1), (ConnectionId(9), session(9)));
     assert_eq!(reader.next().await.unwrap().change, Joined);
 }
 

@@ -40,9 +40,9 @@ impl SessionHandle for Handle {
         &self.live.traffic
     }
 
-    fn set_cursor(&self, document: &DocumentId, offset: Option<Offset>) -> Result<(), SessionError> {
+    fn set_cursors(&self, cursors: &[(DocumentId, Option<Offset>)]) -> Result<(), SessionError> {
         self.inner
-            .change(|registry, now_ms, _| registry.set_cursor(now_ms, self.id, &self.live, document, offset))
+            .change(|registry, now_ms, _| registry.set_cursors(now_ms, self.id, &self.live, cursors))
     }
 
     fn renew(&self) -> BoxFuture<'_, Result<Option<ResumeToken>, SessionError>> {

@@ -86,7 +86,10 @@ async fn a_client_comes_back_within_the_window_and_not_after_it() {
     let (first, _ended) = open(&service, 1, Resume::Later).await;
     let id = first.handle.id();
     let document = DocumentId::from_bytes(&[1; 16]).unwrap();
-    first.handle.set_cursor(&document, Some(Offset(5))).unwrap();
+    first
+        .handle
+        .set_cursors(&[(document.clone(), Some(Offset(5)))])
+        .unwrap();
     assert!(first.resumed.is_none() && first.resume_window == Duration::from_secs(120));
     let token_1 = token(&first);
     drop(first);
@@ -169,7 +172,7 @@ async fn sessions_outlive_the_server_and_those_that_ended_do_not() {
     let (kept, _ended) = open(&service_1, 1, Resume::Later).await;
     let (short, _ended) = open(&service_1, 2, Resume::Never).await;
     let (ended, _ended) = open(&service_1, 3, Resume::Later).await;
-    kept.handle.set_cursor(&document, Some(Offset(9))).unwrap();
+    kept.handle.set_cursors(&[(document.clone(), Some(Offset(9)))]).unwrap();
     let (id, resume) = (kept.handle.id(), token(&kept));
     let gone = [short.handle.id(), ended.handle.id()];
     assert!(short.token.is_none());

@@ -142,7 +142,8 @@ impl Inner {
                     aetherflow_schema::documents::Retry::After(after) => after.as_millis() as u64,
                     aetherflow_schema::documents::Retry::Never => return,
                 };
-                tracing::warn!(session = %id, %error, "a session was not stored; it is tried again");
+                // Whoever watches the store's health is told once; this would be said of every session.
+                tracing::debug!(session = %id, %error, "a session was not stored; it is tried again");
                 self.change(|registry, now_ms, _| registry.save_by(id, now_ms + retry_ms));
             }
         }

@@ -9,10 +9,14 @@
 use std::{fmt::Display, time::Duration};
 
 use aetherflow_schema::{documents::BoxFuture, id::SessionId, sessions::record::SessionRecord};
-use async_nats::jetstream::{
-    self,
-    kv::{self, CreateErrorKind, Operation, UpdateErrorKind},
-    stream,
+use async_nats::{
+    Client,
+    connection::State,
+    jetstream::{
+        self,
+        kv::{self, CreateErrorKind, Operation, UpdateErrorKind},
+        stream,
+    },
 };
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -50,6 +54,7 @@ impl Default for NatsOptions {
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub struct NatsStore {
+    client: Client,
     bucket: kv::Store,
     lease: Duration,
 }
@@ -59,8 +64,8 @@ impl NatsStore {
     ///
     /// # Errors
     /// When the server cannot be reached or refuses, or the bucket that is there keeps things for ever.
-    pub async fn open(client: async_nats::Client, options: NatsOptions) -> Result<Self, StoreError> {
-        let context = jetstream::new(client);
+    pub async fn open(client: Client, options: NatsOptions) -> Result<Self, StoreError> {
+        let context = jetstream::new(client.clone());
         // A bucket is a stream with these settings. The client's own call asks for the account first, in a way that servers
         // before 2.10 do not understand.
         let config = stream::Config {
@@ -83,10 +88,19 @@ impl NatsStore {
             return Err(StoreError::Unreachable(why));
         }
         let bucket = context.get_key_value(options.bucket).await.map_err(unreachable)?;
-        Ok(Self { bucket, lease })
+        Ok(Self { client, bucket, lease })
+    }
+
+    /// Whoever waits for a connection that is being made again holds up a client; so nobody does.
+    fn check(&self) -> Result<(), StoreError> {
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            State::Pending | State::Disconnected => Err(unreachable("NATS is not connected")),
+        }
     }
 
     async fn put(&self, record: SessionRecord, expected: Option<Revision>) -> Result<Revision, StoreError> {
+        self.check()?;
         let (key, value) = (key(record.id), record.encode().into());
         let revision = match expected {
             None => self
@@ -103,11 +117,13 @@ impl NatsStore {
     }
 
     async fn entry(&self, id: SessionId) -> Result<Option<kv::Entry>, StoreError> {
+        self.check()?;
         let entry = self.bucket.entry(key(id)).await.map_err(unreachable)?;
         Ok(entry.filter(|entry| entry.operation == Operation::Put))
     }
 
     async fn remove(&self, id: SessionId, expected: Revision) -> Result<(), StoreError> {
+        self.check()?;
         match self.bucket.delete_expect_revision(key(id), Some(expected.0)).await {
             Ok(()) => Ok(()),
             Err(error) => match refused(error) {
@@ -118,6 +134,7 @@ impl NatsStore {
     }
 
     async fn follow(&self) -> Result<mpsc::Receiver<StoreEvent>, StoreError> {
+        self.check()?;
         // The newest copy of each session, in the order in which they were stored, and then what comes.
         let watch = self.bucket.watch_with_history(">").await.map_err(unreachable)?;
         let marker = format!("{MARKER}{}", Uuid::new_v4());

@@ -382,6 +382,7 @@ impl Client {
                     submit_changes: 3,
                     ..wire::Limits::default()
                 }),
+                resume_token: Bytes::from_static(b"to go on"),
                 ..wire::Welcome::default()
             })),
             ClientFrame::Submit(submit) => Some(server.submit(&submit, std::mem::replace(&mut self.mood, Mood::Fine))),

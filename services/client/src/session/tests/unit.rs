@@ -106,6 +106,9 @@ fn it_resumes_from_its_cursor() {
     let later = redialed(&mut client, now);
     client.connect(later);
     client.send(later);
+    let says_who_it_was =
+        |frame: &ClientFrame| matches!(frame, ClientFrame::Hello(hello) if hello.resume_token == "to go on");
+    assert!(client.to_server.iter().any(says_who_it_was));
     client.serve(&mut server);
     client.hear(later);
     client.send(later);
