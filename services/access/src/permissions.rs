@@ -62,7 +62,7 @@ struct Inner {
     founded: Mutex<HashMap<Principal, u64>>,
     watchers: RwLock<Vec<Arc<dyn AccessWatcher>>>,
     signer: Option<Arc<Key>>,
-    quotas: Quotas,
+    quotas: RwLock<Quotas>,
     runtime: Handle,
 }
 
@@ -82,11 +82,7 @@ impl DocumentAccess {
             founded: Mutex::default(),
             watchers: RwLock::default(),
             signer,
-            quotas: Quotas {
-                documents: options.documents_per_principal,
-                bytes: options.document_bytes,
-                entries: options.document_changes,
-            },
+            quotas: RwLock::new(Quotas::of(options)),
             runtime: Handle::current(),
             log,
         }));
@@ -102,6 +98,11 @@ impl DocumentAccess {
             task::spawn(follow(Arc::downgrade(&this.0), id));
         }
         this
+    }
+
+    /// Other limits on documents from now on.
+    pub fn set_quotas(&self, options: &AccessOptions) {
+        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Quotas::of(options);
     }
 
     /// Documents whose permissions are in memory.
@@ -139,6 +140,10 @@ impl Partition {
 }
 
 impl Inner {
+    fn quotas(&self) -> Quotas {
+        *self.quotas.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn partition(&self, id: PartitionId) -> &Partition {
         &self.partitions[usize::from(id.0)]
     }
@@ -242,13 +247,13 @@ impl Inner {
         }
         match (operation, row) {
             (Operation::Create, None) => self.within_quota(&identity.principal),
-            (Operation::Write, Some(row)) => self.quotas.room_in(row),
+            (Operation::Write, Some(row)) => self.quotas().room_in(row),
             _ => Ok(()),
         }
     }
 
     fn within_quota(&self, principal: &Principal) -> Result<(), &'static str> {
-        let most = self.quotas.documents;
+        let most = self.quotas().documents;
         if most == 0 {
             return Ok(());
         }
@@ -287,6 +292,14 @@ impl Inner {
 }
 
 impl Quotas {
+    fn of(options: &AccessOptions) -> Self {
+        Self {
+            documents: options.documents_per_principal,
+            bytes: options.document_bytes,
+            entries: options.document_changes,
+        }
+    }
+
     fn room_in(self, row: &Row) -> Result<(), &'static str> {
         if self.bytes != 0 && row.bytes >= self.bytes {
             return Err("its history has as many bytes as it may have");

@@ -96,6 +96,11 @@ impl SessionKeeper {
         self.0.clone()
     }
 
+    /// For other servers.
+    pub(crate) fn service(&self) -> Arc<SessionService> {
+        self.0.clone()
+    }
+
     /// Stops after the last connection has ended: clients may come back to what is stored when this returns.
     pub(crate) async fn close(self) {
         if !self.0.stop(PATIENCE).await {

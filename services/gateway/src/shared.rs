@@ -1,7 +1,7 @@
 //! What all connections of a gateway have in common.
 
 use std::sync::{
-    Arc, Weak,
+    Arc, PoisonError, RwLock, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -15,13 +15,23 @@ use aetherflow_schema::{
 };
 
 use crate::{
-    admin::Admin, assets::Assets, ephemeral::Ephemera, metrics::GatewayMetrics, native::Rooms, options::GatewayOptions,
-    outbound::Outbound, peers::Peers, repo_session::Identity,
+    admin::Admin,
+    assets::Assets,
+    ephemeral::Ephemera,
+    metrics::GatewayMetrics,
+    native::Rooms,
+    options::{GatewayOptions, HttpOptions},
+    outbound::Outbound,
+    peers::Peers,
+    repo_session::Identity,
 };
 
 /// A gateway's insides.
 pub(crate) struct Shared {
+    /// As at the start.
     pub(crate) options: GatewayOptions,
+    /// Section `[http]`, which may change.
+    pub(crate) http: RwLock<Arc<HttpOptions>>,
     pub(crate) identity: Identity,
     pub(crate) documents: Arc<dyn Documents>,
     pub(crate) log: Arc<dyn DocumentLog>,
@@ -46,6 +56,11 @@ impl Shared {
     /// A new connection's number.
     fn next_connection(&self) -> ConnectionId {
         ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Who may use this server from a browser, at present.
+    pub(crate) fn http_options(&self) -> Arc<HttpOptions> {
+        self.http.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The queue of a new connection, which is told when the server stops.
