@@ -97,7 +97,10 @@ impl Authority {
     async fn websocket(&self, server: &Server) -> WebSocketStream<TlsStream<TcpStream>> {
         let stream = self.connect(server.address, "http/1.1", None).await.unwrap();
         let request = format!("wss://localhost/?token={}", token("owner"));
-        within("an upgrade", client_async(request, stream)).await.unwrap().0
+        within("an upgrade", Box::pin(client_async(request, stream)))
+            .await
+            .unwrap()
+            .0
     }
 }
 

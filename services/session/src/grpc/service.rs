@@ -44,34 +44,34 @@ impl SessionGrpc {
     }
 }
 
-/// A watch until its end, which is told once.
-enum Watching {
-    On(SessionWatch, Caller, CancellationToken),
-    Over,
+/// A watch that goes on.
+struct Watching {
+    watch: SessionWatch,
+    caller: Caller,
+    ended: CancellationToken,
 }
 
-async fn next(watching: Watching) -> Option<(Result<wire::SessionEvent, Status>, Watching)> {
-    let Watching::On(mut watch, caller, ended) = watching else {
-        return None;
-    };
+/// The next event, and the watch unless it is over; its end is told once.
+async fn next(watching: Option<Watching>) -> Option<(Result<wire::SessionEvent, Status>, Option<Watching>)> {
+    let mut watching = watching?;
     let told = tokio::select! {
         biased;
         // Before anything is told that is not the caller's to hear any more.
-        failure = caller.ended() => return Some((Err(refused(&failure)), Watching::Over)),
-        () = ended.cancelled() => None,
-        told = watch.next() => told,
+        failure = watching.caller.ended() => return Some((Err(refused(&failure)), None)),
+        () = watching.ended.cancelled() => None,
+        told = watching.watch.next() => told,
     };
     match told {
-        Some(Watched::Event(event)) => Some((Ok(convert::event(&event)), Watching::On(watch, caller, ended))),
+        Some(Watched::Event(event)) => Some((Ok(convert::event(&event)), Some(watching))),
         Some(Watched::Current) => {
             let event = wire::SessionEvent {
                 kind: wire::SessionEventKind::Current.into(),
                 session: None,
             };
-            Some((Ok(event), Watching::On(watch, caller, ended)))
+            Some((Ok(event), Some(watching)))
         }
-        Some(Watched::Lagged) => Some((Err(lagged()), Watching::Over)),
-        None => Some((Err(stopping()), Watching::Over)),
+        Some(Watched::Lagged) => Some((Err(lagged()), None)),
+        None => Some((Err(stopping()), None)),
     }
 }
 
@@ -166,8 +166,12 @@ impl Calls for SessionGrpc {
         let request = request.into_inner();
         let filter = rights.narrow(convert::filter(request.filter)?)?;
         let watch = self.sessions.watch(filter, request.include_current);
-        let watching = Watching::On(watch, rights.caller, self.watches.clone());
-        Ok(Response::new(Box::pin(stream::unfold(watching, next))))
+        let watching = Watching {
+            watch,
+            caller: rights.caller,
+            ended: self.watches.clone(),
+        };
+        Ok(Response::new(Box::pin(stream::unfold(Some(watching), next))))
     }
 
     async fn statistics(
