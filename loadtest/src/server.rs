@@ -106,6 +106,8 @@ pub struct ServerOptions {
     pub admin: SocketAddr,
     /// Configuration by environment variables.
     pub env: Vec<(String, String)>,
+    /// How it serves: `dev`, or `serve`.
+    pub command: &'static str,
 }
 
 impl ServerOptions {
@@ -120,7 +122,15 @@ impl ServerOptions {
             listen: free_port()?,
             admin: free_port()?,
             env: Vec::new(),
+            command: "dev",
         })
+    }
+
+    /// Asks clients who they are.
+    #[must_use]
+    pub fn serving(mut self) -> Self {
+        self.command = "serve";
+        self
     }
 
     /// Adds a configuration value, as `limits.frame_bytes`.
@@ -391,9 +401,11 @@ fn spawn(options: &ServerOptions) -> Result<Child, ServerError> {
         command.env_remove(name);
     }
     command
-        .arg("dev")
+        .arg(options.command)
         .args(["--listen", &options.listen.to_string()])
         .args(["--admin-listen", &options.admin.to_string()])
+        // Nobody calls it, and its port is one more that could be taken.
+        .env("AETHERFLOW_GRPC__ENABLED", "false")
         .arg("--data-dir")
         .arg(&options.data_dir)
         .envs(options.env.iter().cloned())

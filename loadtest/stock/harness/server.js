@@ -97,7 +97,7 @@ export class Server {
     args.push("--admin-listen", `127.0.0.1:${this.#adminPort}`, "--data-dir", this.dataDir);
     // AETHERFLOW_* variables are the server's configuration, of which AETHERFLOW_BIN is no part; the tests want its defaults.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("AETHERFLOW_"));
-    const env = { ...Object.fromEntries(inherited), NO_COLOR: "1" };
+    const env = { ...Object.fromEntries(inherited), NO_COLOR: "1", AETHERFLOW_GRPC__ENABLED: "false" };
     const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env });
     this.#process = child;
     this.#told = false;

@@ -8,7 +8,7 @@
 //! not together leave a document without an owner. A change is answered after the tables know it: from then on it holds
 //! for whatever is asked. **On failure** to read a partition everything in it is refused.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aetherflow_oplog::{AppendError, LogHandle};
 use aetherflow_schema::{
@@ -47,7 +47,7 @@ struct Quotas {
 struct Inner {
     tables: Arc<Tables>,
     signer: Option<Arc<Key>>,
-    quotas: Quotas,
+    quotas: RwLock<Quotas>,
 }
 
 /// See the [module](self). Cheap to clone.
@@ -60,12 +60,13 @@ impl DocumentAccess {
         Self(Arc::new(Inner {
             tables: Tables::start(log).await,
             signer,
-            quotas: Quotas {
-                documents: options.documents_per_principal,
-                bytes: options.document_bytes,
-                entries: options.document_changes,
-            },
+            quotas: RwLock::new(Quotas::of(options)),
         }))
+    }
+
+    /// Other limits on documents from now on.
+    pub fn set_quotas(&self, options: &AccessOptions) {
+        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Quotas::of(options);
     }
 
     /// Documents whose permissions are in memory.
@@ -75,6 +76,10 @@ impl DocumentAccess {
 }
 
 impl Inner {
+    fn quotas(&self) -> Quotas {
+        *self.quotas.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn decide(
         &self,
         identity: &Identity,
@@ -103,13 +108,13 @@ impl Inner {
         }
         match (operation, row) {
             (Operation::Create, None) => self.within_quota(&identity.principal),
-            (Operation::Write, Some(row)) => self.quotas.room_in(row),
+            (Operation::Write, Some(row)) => self.quotas().room_in(row),
             _ => Ok(()),
         }
     }
 
     fn within_quota(&self, principal: &Principal) -> Result<(), &'static str> {
-        let most = self.quotas.documents;
+        let most = self.quotas().documents;
         if most == 0 {
             return Ok(());
         }
@@ -172,6 +177,14 @@ impl Inner {
 }
 
 impl Quotas {
+    fn of(options: &AccessOptions) -> Self {
+        Self {
+            documents: options.documents_per_principal,
+            bytes: options.document_bytes,
+            entries: options.document_changes,
+        }
+    }
+
     fn room_in(self, row: &Row) -> Result<(), &'static str> {
         if self.bytes != 0 && row.bytes >= self.bytes {
             return Err("its history has as many bytes as it may have");

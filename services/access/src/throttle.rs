@@ -8,7 +8,10 @@ use std::{
     hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -32,7 +35,7 @@ type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, MonotonicClock>;
 /// See the [module](self).
 pub struct RateLimits {
     buckets: RwLock<Arc<Buckets>>,
-    count_loopback: bool,
+    count_loopback: AtomicBool,
 }
 
 /// Who does something: a principal, or an address when it is nobody in particular.
@@ -54,12 +57,13 @@ impl RateLimits {
     pub fn new(rates: Rates, count_loopback: bool) -> Self {
         Self {
             buckets: RwLock::new(Arc::new(Buckets::new(rates))),
-            count_loopback,
+            count_loopback: AtomicBool::new(count_loopback),
         }
     }
 
-    /// Other limits from now on; everybody starts afresh.
-    pub fn set(&self, rates: Rates) {
+    /// Other limits from now on; where rates are others, everybody starts afresh.
+    pub fn set(&self, rates: Rates, count_loopback: bool) {
+        self.count_loopback.store(count_loopback, Relaxed);
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         if buckets.rates != rates {
             *buckets = Arc::new(Buckets::new(rates));
@@ -110,7 +114,7 @@ fn take<K: Hash + Eq + Clone>(limiter: Option<&Limiter<K>>, key: &K, cells: u32,
 impl Throttle for RateLimits {
     fn arrival(&self, address: IpAddr) -> Result<(), TooMuch> {
         let network = Network::of(address);
-        if network.is_this_machine() && !self.count_loopback {
+        if network.is_this_machine() && !self.count_loopback.load(Relaxed) {
             return Ok(());
         }
         let buckets = self.buckets();
@@ -167,9 +171,11 @@ mod tests {
         let user = |name: &str| Identity::user(Principal::named(name).unwrap());
         assert!((3..1000).contains(&times(|| limits.operation(&user("ada"), ip("192.0.2.1"), 0))));
         assert!(limits.operation(&user("bob"), ip("192.0.2.1"), 1 << 30).is_ok());
-        limits.set(rates(0, 0, 0));
+        limits.set(rates(0, 0, 0), true);
         assert_eq!(times(|| limits.operation(&user("ada"), ip("192.0.2.1"), 1 << 20)), 1000);
         assert_eq!(times(|| limits.arrival(ip("192.0.2.1"))), 1000);
+        limits.set(rates(2, 0, 0), true);
+        assert!(times(|| limits.arrival(ip("127.0.0.1"))) < 1000);
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub(crate) struct Rights {
     pub(crate) access: Arc<dyn Access>,
     pub(crate) permissions: Arc<dyn Permissions>,
     pub(crate) throttle: Arc<dyn Throttle>,
+    /// What of it can be changed, where anything is limited.
+    pub(crate) rates: Option<Arc<RateLimits>>,
+    pub(crate) documents: Option<DocumentAccess>,
 }
 
 /// Reads the keys, before anything else is opened.
@@ -84,15 +87,20 @@ pub(crate) async fn rights(door: &Door, config: &Config, backend: &Backend) -> R
             access: Arc::new(OpenAccess),
             permissions: Arc::new(NoPermissions),
             throttle: Arc::new(Unthrottled),
+            rates: None,
+            documents: None,
         };
     }
     let AccessOptions { rates, .. } = config.access;
     let documents = DocumentAccess::start(backend.log(), &config.access, door.gatekeeper.signer()).await;
     tracing::info!(documents = documents.documents(), "read the permissions of documents");
+    let limits = Arc::new(RateLimits::new(rates, config.limits.count_loopback));
     Rights {
         access: Arc::new(documents.clone()),
-        permissions: Arc::new(documents),
-        throttle: Arc::new(RateLimits::new(rates, config.limits.count_loopback)),
+        permissions: Arc::new(documents.clone()),
+        throttle: limits.clone(),
+        rates: Some(limits),
+        documents: Some(documents),
     }
 }
 

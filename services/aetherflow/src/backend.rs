@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aetherflow_gateway::admin::{Admin, AdminError, PartitionStatus, Verification};
+use aetherflow_gateway::admin::{Admin, AdminError, PartitionStatus, Reloaded, Verification};
 use aetherflow_log_store::{RocksStore, StoreOptions};
 use aetherflow_oplog::LogHandle;
 use aetherflow_runtime::{health::Health, metrics::Metrics};
@@ -15,7 +15,7 @@ use aetherflow_statesync::{Statesync, StatesyncOptions};
 use anyhow::Context;
 use uuid::Uuid;
 
-use crate::{config::Config, figures::Figures};
+use crate::{config::Config, figures::Figures, reload::Reloads};
 
 /// An open log and the documents in it.
 pub(crate) struct Backend {
@@ -39,7 +39,12 @@ impl Backend {
 
 /// Opens the log in `config.data_dir`, creating it if there is none, and starts to materialize documents from it.
 /// What may go wrong with them later is registered with `health`.
-pub(crate) async fn open(config: &Config, health: &Health, metrics: &Metrics) -> anyhow::Result<Backend> {
+pub(crate) async fn open(
+    config: &Config,
+    health: &Health,
+    metrics: &Metrics,
+    reloads: Reloads,
+) -> anyhow::Result<Backend> {
     if !config.log.fsync {
         tracing::error!("log.fsync is off: what is acknowledged is LOST when the power fails; this is for tests only");
     }
@@ -73,6 +78,7 @@ pub(crate) async fn open(config: &Config, health: &Health, metrics: &Metrics) ->
         admin: Arc::new(Operator {
             log: log.clone(),
             statesync,
+            reloads,
         }),
         store: id,
         log,
@@ -118,6 +124,7 @@ impl Backend {
 struct Operator {
     log: LogHandle,
     statesync: Statesync,
+    reloads: Reloads,
 }
 
 impl Admin for Operator {
@@ -148,6 +155,13 @@ impl Admin for Operator {
             self.statesync.resumed().await;
             tracing::info!("the log takes writes again");
             Ok(())
+        })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, AdminError>> {
+        Box::pin(async {
+            let reloaded = self.reloads.ask().await;
+            reloaded.map_err(|error| AdminError(error.to_string()))
         })
     }
 

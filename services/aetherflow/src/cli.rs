@@ -29,6 +29,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     admin_listen: Option<String>,
 
+    /// Where other servers call the session service by gRPC.
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    grpc_listen: Option<String>,
+
     /// Where everything is stored.
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
@@ -107,6 +111,7 @@ impl Cli {
         let flags = [
             ("listen", "--listen", &self.listen),
             ("admin_listen", "--admin-listen", &self.admin_listen),
+            ("grpc.listen", "--grpc-listen", &self.grpc_listen),
             ("data_dir", "--data-dir", &self.data_dir),
         ];
         Sources {

@@ -13,10 +13,11 @@ use aetherflow_runtime::{
     config::{ConfigError, Invalid, Layers},
     logs::LogOptions,
     shutdown::ShutdownOptions,
+    tls::TlsOptions,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::ClusterConfig, sessions::SessionConfig};
+use crate::{cluster::ClusterConfig, grpc::GrpcOptions, sessions::SessionConfig};
 
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) http: HttpOptions,
     pub(crate) quantum: QuantumOptions,
+    pub(crate) grpc: GrpcOptions,
+    pub(crate) tls: TlsOptions,
 }
 
 /// Section `[quantum]`: the native protocol over UDP, at the address and port of `listen`.
@@ -54,7 +57,8 @@ pub(crate) struct QuantumOptions {
     /// Whether it is served, default true.
     pub(crate) enabled: bool,
     /// The folder with `certificate.pem` (its own certificate first) and `key.pem`, default `quantum` in the data directory.
-    /// When there is none, a self-signed certificate is made there; clients then pin the fingerprint that is logged.
+    /// With `tls.cert` the default is that certificate. When there is none, a self-signed one is made there; clients then pin the
+    /// fingerprint that is logged.
     #[serde(with = "optional_path")]
     pub(crate) identity: Option<PathBuf>,
     /// Connections at the same time, half-open ones included, default 10,000. Worst case: each holds up to 24 MiB of messages
@@ -192,6 +196,8 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             http: HttpOptions::default(),
             quantum: QuantumOptions::default(),
+            grpc: GrpcOptions::default(),
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -237,6 +243,8 @@ impl Config {
         self.limits.validate(&mut invalid);
         self.timeouts.validate(&mut invalid);
         self.http.validate(&mut invalid);
+        self.tls.validate(&mut invalid);
+        self.grpc.validate([self.listen, self.admin_listen], &mut invalid);
         invalid.into_result()
     }
 
@@ -327,6 +335,8 @@ mod tests {
         for (name, value, complaint) in [
             ("AETHERFLOW_LISTEN", "nowhere", "listen"),
             ("AETHERFLOW_LISTEN", "127.0.0.1:7402", "`admin_listen`"),
+            ("AETHERFLOW_GRPC__LISTEN", "127.0.0.1:7400", "`grpc.listen`"),
+            ("AETHERFLOW_TLS__CERT", "/cert.pem", "`tls.key`"),
             ("AETHERFLOW_DATA_DIR", "", "`data_dir`"),
             ("AETHERFLOW_LIMITS__FRAME_BYTES", "1", "`limits.frame_bytes`"),
             ("AETHERFLOW_LIMITS__FRAMES", "1", "AETHERFLOW_LIMITS__FRAMES"),

@@ -15,6 +15,9 @@ pub(crate) struct Greeting<'a> {
     pub(crate) admin_address: SocketAddr,
     pub(crate) data_dir: &'a Path,
     pub(crate) quantum: Option<&'a Listening>,
+    pub(crate) grpc: Option<SocketAddr>,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
     /// A token for trying out what tokens do.
     pub(crate) token: &'a str,
 }
@@ -38,10 +41,15 @@ impl Greeting<'_> {
             }
         };
         let (public, admin) = (reachable(self.address), reachable(self.admin_address));
+        let secure = if self.tls { "s" } else { "" };
         let mut rows = vec![
-            ("WebSocket", format!("ws://{public}"), "for automerge-repo clients"),
-            ("Console", format!("http://{public}/"), ""),
-            ("API", format!("http://{public}/v1/documents"), ""),
+            (
+                "WebSocket",
+                format!("ws{secure}://{public}"),
+                "for automerge-repo clients",
+            ),
+            ("Console", format!("http{secure}://{public}/"), ""),
+            ("API", format!("http{secure}://{public}/v1/documents"), ""),
             ("Metrics", format!("http://{admin}/metrics"), ""),
             (
                 "Data",
@@ -49,6 +57,10 @@ impl Greeting<'_> {
                 "edits are fsynced before they are acknowledged",
             ),
         ];
+        if let Some(grpc) = self.grpc {
+            let row = ("gRPC", reachable(grpc).to_string(), "sessions, for other servers");
+            rows.insert(rows.len() - 2, row);
+        }
         if let Some(quantum) = self.quantum {
             let address = format!("quantum://{}", reachable(quantum.address));
             rows.insert(
@@ -111,6 +123,8 @@ mod tests {
             admin_address: "127.0.0.1:7402".parse().unwrap(),
             data_dir: Path::new("/data"),
             quantum: Some(&listening),
+            grpc: "127.0.0.1:7401".parse().ok(),
+            tls: false,
             token: "a.b.c",
         };
         greeting.text(false)
@@ -125,6 +139,7 @@ mod tests {
             &"ab".repeat(32),
             "http://127.0.0.1:7400/v1/documents",
             "http://127.0.0.1:7402/metrics",
+            "gRPC       127.0.0.1:7401",
             "/data",
             "fsynced",
             "NO AUTHENTICATION",

@@ -9,9 +9,13 @@
 //! | `wire` | from a configuration to a running server, and to its end |
 //! | `access` | who is let in, and what they may do; tokens and keys from the command line |
 //! | `backend` | log and documents |
-//! | `sessions`, `cluster` | sessions and presence, and sharing them with other nodes |
+//! | `cluster` | sharing sessions and presence with other nodes |
+//! | `reload` | reading the configuration again while the server runs |
 //! | `figures` | what `/metrics` says of log and documents |
 //! | `console` | the console's files, as the gateway wants them |
+//! | `quantum` | the native protocol over UDP |
+//! | `grpc` | the session service for other servers |
+//! | `sessions` | who is connected |
 //! | `greeting` | what `aetherflow dev` says when it has started |
 
 mod access;
@@ -22,7 +26,9 @@ mod config;
 mod console;
 mod figures;
 mod greeting;
+mod grpc;
 mod quantum;
+mod reload;
 mod sessions;
 mod wire;
 
@@ -50,7 +56,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         println!("aetherflow {}", env!("CARGO_PKG_VERSION"));
         return Ok(());
     }
-    let config = config::load(&cli.sources(), std::env::vars())?;
+    let sources = cli.sources();
+    let config = config::load(&sources, std::env::vars())?;
     if cli.dump_config {
         print!("{}", aetherflow_runtime::config::dump(&config)?);
         return Ok(());
@@ -62,9 +69,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Key { command }) => return access::key(&config, command),
         Some(Command::Version) | None => anyhow::bail!("say what to do: `aetherflow dev` or `aetherflow serve`"),
     };
-    config.logs.install()?;
+    let filter = config.logs.install()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(wire::run(config, mode))
+        .block_on(wire::run(config, mode, sources, filter))
 }

@@ -4,10 +4,13 @@
 
 mod metrics;
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use aetherflow_gateway::{Carrier, NativeService};
-use aetherflow_runtime::{metrics::Metrics, shutdown::Shutdown};
+use aetherflow_runtime::{metrics::Metrics, shutdown::Shutdown, tls::TlsOptions};
 use aetherflow_schema::{
     close::CloseCode,
     documents::BoxFuture,
@@ -22,7 +25,7 @@ use quantum::{
 };
 
 use self::metrics::QuantumFigures;
-use crate::config::QuantumOptions;
+use crate::config::{Config, QuantumOptions};
 
 /// A server that listens.
 pub(crate) struct Listening {
@@ -33,20 +36,19 @@ pub(crate) struct Listening {
 
 /// Serves until the shutdown; connections then finish as those of the gateway do.
 pub(crate) fn start(
-    options: &QuantumOptions,
+    config: &Config,
     address: SocketAddr,
-    data_dir: &Path,
     native: NativeService,
     metrics: &Metrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Listening> {
-    let folder = options.identity.clone().unwrap_or_else(|| data_dir.join("quantum"));
-    let names = ["localhost".to_owned(), address.ip().to_string()];
-    let identity = Identity::kept_in(&folder, names).context("the identity for Quantum")?;
+    let options = &config.quantum;
+    let (identity, key) =
+        identity(options, &config.tls, &config.data_dir, address).context("the identity for Quantum")?;
     let fingerprint = identity.fingerprint();
     // Derived from the key, so that it is the same after a restart and nobody else's: clients that were connected before
     // are told at once that their connections are gone, instead of waiting until they time out.
-    let key = std::fs::read(folder.join("key.pem")).context("the key for Quantum")?;
+    let key = std::fs::read(key).context("the key for Quantum")?;
     let secret = blake3::derive_key("aetherflow 2026 quantum: tokens and stateless resets", &key);
     let mut server = ServerOptions::new(identity, [PROTOCOL]);
     server.secret = Some(secret);
@@ -63,6 +65,21 @@ pub(crate) fn start(
     metrics.register_as("quantum", |registry| registry.register_collector(Box::new(figures)));
     tokio::spawn(accept(endpoint, native, shutdown.clone()));
     Ok(Listening { address, fingerprint })
+}
+
+/// Who the server is, and the file with its key: what it shows over TLS as well, unless something else is named.
+fn identity(
+    options: &QuantumOptions,
+    tls: &TlsOptions,
+    data_dir: &Path,
+    address: SocketAddr,
+) -> anyhow::Result<(Identity, PathBuf)> {
+    if options.identity.is_none() && tls.is_on() {
+        return Ok((Identity::from_pem_files(&tls.cert, &tls.key)?, tls.key.clone()));
+    }
+    let folder = options.identity.clone().unwrap_or_else(|| data_dir.join("quantum"));
+    let names = ["localhost".to_owned(), address.ip().to_string()];
+    Ok((Identity::kept_in(&folder, names)?, folder.join("key.pem")))
 }
 
 async fn accept(endpoint: Endpoint, native: NativeService, shutdown: Shutdown) {

@@ -114,6 +114,11 @@ impl SessionKeeper {
         self.presence.clone()
     }
 
+    /// For other servers.
+    pub(crate) fn service(&self) -> Arc<SessionService> {
+        self.sessions.clone()
+    }
+
     /// Stops after the last connection has ended: clients may come back to what is stored when this returns.
     pub(crate) async fn close(self) {
         if !self.sessions.stop(PATIENCE).await {

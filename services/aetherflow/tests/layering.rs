@@ -55,6 +55,10 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("axum", &["aetherflow-gateway"]),
     ("governor", &["aetherflow-access"]),
     (
+        "tokio-rustls",
+        &["aetherflow-runtime", "aetherflow-access", "aetherflow-client"],
+    ),
+    (
         "tokio",
         &[
             "quantum",

@@ -34,6 +34,15 @@ pub struct Verification {
     pub problems: Vec<String>,
 }
 
+/// What came of reading the configuration again: keys, with the sections they are in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Reloaded {
+    /// Changed, and in force.
+    pub applied: Vec<String>,
+    /// Changed, and not in force before a restart.
+    pub restart: Vec<String>,
+}
+
 /// An operation that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -46,6 +55,9 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Leaves failsafe, after its cause was removed.
     fn resume(&self) -> BoxFuture<'_, Result<(), AdminError>>;
+
+    /// Reads the configuration again. When it is no good nothing is changed.
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, AdminError>>;
 
     /// Reads the whole log and checks it. May take minutes.
     fn verify(&self) -> BoxFuture<'_, Result<Verification, AdminError>>;

@@ -9,19 +9,15 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io::{self, ErrorKind},
-    net::Shutdown,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use aetherflow_runtime::tls::Wire;
 use aetherflow_schema::close::CloseCode;
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, Sleep, sleep},
-};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
     close::Close,
@@ -66,7 +62,7 @@ enum Phase {
 struct Connection<P: Protocol> {
     shared: Arc<Shared>,
     outbound: Arc<Outbound>,
-    stream: TcpStream,
+    stream: Wire,
     decoder: Decoder,
     writer: Writer,
     protocol: P,
@@ -82,7 +78,7 @@ struct Connection<P: Protocol> {
 /// request.
 pub(crate) async fn serve<P: Protocol>(
     shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: Wire,
     early: Bytes,
     outbound: Arc<Outbound>,
     protocol: P,
@@ -99,7 +95,7 @@ pub(crate) async fn serve<P: Protocol>(
 }
 
 impl<P: Protocol> Connection<P> {
-    fn new(shared: Arc<Shared>, stream: TcpStream, outbound: Arc<Outbound>, protocol: P) -> Self {
+    fn new(shared: Arc<Shared>, stream: Wire, outbound: Arc<Outbound>, protocol: P) -> Self {
         Self {
             stream,
             decoder: Decoder::new(shared.options.limits.frame_bytes),
@@ -141,14 +137,14 @@ impl<P: Protocol> Connection<P> {
             Phase::Finishing(_) | Phase::Over => false,
         };
         if reads {
-            self.stream.poll_read_ready(context).map(drop)
+            self.stream.poll_read_ready(context)
         } else {
             Poll::Pending
         }
     }
 
     fn poll_writing(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        let hungry = self.writer.is_empty();
+        let hungry = self.has_written_all();
         if !matches!(self.phase, Phase::Closing { .. }) {
             match self.outbound.poll_take(hungry, self.writer.batch(), context) {
                 Poll::Ready(Some(ending)) => return Poll::Ready(Event::Ending(ending)),
@@ -159,7 +155,7 @@ impl<P: Protocol> Connection<P> {
         if hungry {
             return Poll::Pending;
         }
-        self.stream.poll_write_ready(context).map(|_| Event::Writable)
+        self.stream.poll_write_ready(context).map(|()| Event::Writable)
     }
 
     fn handle(&mut self, event: Event) {
@@ -180,7 +176,7 @@ impl<P: Protocol> Connection<P> {
         }
         if let Phase::Finishing(close) = &self.phase
             && self.protocol.is_idle()
-            && self.writer.is_empty()
+            && self.has_written_all()
             && self.outbound.is_empty()
         {
             let close = close.clone();
@@ -246,14 +242,18 @@ impl<P: Protocol> Connection<P> {
         Ok(())
     }
 
+    fn has_written_all(&self) -> bool {
+        self.writer.is_empty() && !self.stream.has_unsent()
+    }
+
     fn write(&mut self) {
-        match self.writer.write(&self.stream) {
+        match self.writer.write(&mut self.stream) {
             Ok(written) => {
                 self.shared.metrics.socket_writes.inc();
                 if let Some(session) = self.protocol.session() {
                     session.traffic().sent(0, written as u64);
                 }
-                let all = self.writer.is_empty();
+                let all = self.has_written_all();
                 self.outbound.written(written, all);
                 // Bytes that the system takes while others wait mean that the peer acknowledged earlier ones.
                 self.heard |= written > 0 && !all;
@@ -271,7 +271,7 @@ impl<P: Protocol> Connection<P> {
             Phase::Closing { answered: true } => self.phase = Phase::Over,
             // No answer will be understood, so the peer has to see that nothing more comes.
             Phase::Closing { answered: false } if self.decoder.has_failed() => {
-                if let Err(error) = SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+                if let Err(error) = self.stream.close_write() {
                     self.lost(&error);
                 }
             }
@@ -300,7 +300,7 @@ impl<P: Protocol> Connection<P> {
 
     /// The peer closes, or answers that this side does.
     fn on_close(&mut self, code: Option<u16>) {
-        if matches!(self.phase, Phase::Closing { .. }) && self.writer.is_empty() {
+        if matches!(self.phase, Phase::Closing { .. }) && self.has_written_all() {
             self.phase = Phase::Over;
             return;
         }
@@ -343,7 +343,7 @@ impl<P: Protocol> Connection<P> {
         self.outbound.over();
         self.phase = Phase::Closing { answered: false };
         self.set_timer(self.shared.options.timeouts.close());
-        if let Err(error) = SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+        if let Err(error) = self.stream.close_write() {
             self.lost(&error);
         }
     }

@@ -63,6 +63,7 @@ pub(crate) fn private(shared: Arc<Shared>) -> Router {
     let router = Router::new()
         .route("/metrics", get(health::metrics))
         .route("/v1/admin/partitions", get(admin::partitions))
+        .route("/v1/admin/reload", post(admin::reload))
         .route("/v1/admin/resume", post(admin::resume))
         .route(admin::VERIFY, post(admin::verify))
         .route("/v1/admin/quarantine", get(admin::quarantine))
@@ -98,7 +99,7 @@ async fn around(State(surroundings): State<Surroundings>, request: Request, next
     let reads = method == Method::GET || method == Method::HEAD;
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
-    let http = &shared.options.http;
+    let http = shared.http_options();
     let allowed: &[String] = if public { &http.allowed_origins } else { &[] };
     let origin = Origin::of(request.headers(), allowed);
     let mut response = if let Some(response) = origin.preflight(&method, request.headers()) {
@@ -117,7 +118,7 @@ async fn around(State(surroundings): State<Surroundings>, request: Request, next
     };
     headers::every_answer(response.headers_mut());
     if public {
-        origin.share(http, reads, response.headers_mut());
+        origin.share(&http, reads, response.headers_mut());
     }
     let status = response.status().as_u16();
     shared.metrics.request(name(&method), route, status, started.elapsed());

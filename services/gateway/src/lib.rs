@@ -59,7 +59,7 @@ pub use crate::{
     error::StartError,
     native::carrier::Carrier,
     options::GatewayOptions,
-    server::{Gateway, NativeService, Parts},
+    server::{Gateway, GatewaySettings, NativeService, Parts},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

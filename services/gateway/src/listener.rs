@@ -4,21 +4,20 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     future::Future,
-    io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
+use aetherflow_runtime::{
+    listen::accept,
+    tls::{Speech, Stream, Tls},
+};
 use aetherflow_schema::network::Network;
 use axum::{Router, body::Body, response::IntoResponse};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::sleep,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::{http::problem::Problem, lock, options::Limits, patience::Patient, shared::Shared, upgrade};
@@ -28,9 +27,6 @@ const HTTP_BUFFER: usize = 16 << 10;
 
 /// Headers of a request.
 const HEADERS: usize = 64;
-
-/// How long nothing is accepted after the system refused to.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Said to a connection that is one too many from its address.
 const TOO_MANY: &[u8] =
@@ -43,18 +39,22 @@ pub(crate) struct Service {
     pub(crate) router: Router,
     /// Whether WebSocket is spoken here: this is the public listener.
     pub(crate) websocket: bool,
+    /// With which certificate, if with any.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// How many connections there are, from where.
 pub(crate) struct Admission {
-    most: usize,
-    most_per_network: usize,
-    count_loopback: bool,
+    /// Where they come from does not matter.
+    trusting: bool,
     counts: Mutex<Counts>,
 }
 
 #[derive(Default)]
 struct Counts {
+    most: usize,
+    most_per_network: usize,
+    count_loopback: bool,
     all: usize,
     networks: HashMap<Network, usize>,
 }
@@ -92,37 +92,46 @@ enum Full {
 impl Admission {
     /// As many as `limits` allow.
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            most: limits.connections,
-            most_per_network: match limits.connections_per_address {
-                0 => usize::MAX,
-                most => most,
-            },
-            count_loopback: limits.count_loopback,
+        let admission = Self {
+            trusting: false,
             counts: Mutex::default(),
-        }
+        };
+        admission.set(limits);
+        admission
     }
 
     /// No limit on where they come from.
     pub(crate) fn trusting(limits: &Limits) -> Self {
         Self {
-            most_per_network: usize::MAX,
+            trusting: true,
             ..Self::new(limits)
         }
+    }
+
+    /// As many as these allow, from now on. Nobody is sent away who is there.
+    pub(crate) fn set(&self, limits: &Limits) {
+        let mut counts = lock(&self.counts);
+        counts.most = limits.connections;
+        counts.most_per_network = match limits.connections_per_address {
+            0 => usize::MAX,
+            most => most,
+        };
+        counts.count_loopback = limits.count_loopback;
     }
 
     /// Counts a connection, unless it is one too many: the network it is counted under.
     fn enter(&self, address: IpAddr) -> Result<Option<Network>, Full> {
         let network = Network::of(address);
-        let counted = self.most_per_network != usize::MAX && (self.count_loopback || !network.is_this_machine());
-        let network = counted.then_some(network);
         let mut counts = lock(&self.counts);
-        if counts.all >= self.most {
+        if counts.all >= counts.most {
             return Err(Full::All);
         }
+        let counted = !self.trusting && (counts.count_loopback || !network.is_this_machine());
+        let network = counted.then_some(network);
         if let Some(network) = network {
+            let most = counts.most_per_network;
             let count = counts.networks.entry(network).or_default();
-            if *count >= self.most_per_network {
+            if *count >= most {
                 return Err(Full::Network);
             }
             *count += 1;
@@ -155,31 +164,19 @@ impl Drop for Permit {
 }
 
 /// Accepts until `stop` is ready.
-pub(crate) async fn run(listener: TcpListener, service: Service, admission: Admission, stop: impl Future<Output = ()>) {
-    let admission = Arc::new(admission);
+pub(crate) async fn run(
+    listener: TcpListener,
+    service: Service,
+    admission: Arc<Admission>,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             biased;
             () = &mut stop => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => admit(&service, &admission, stream, address),
-                Err(error) => on_error(&error).await,
-            },
+            (stream, address) = accept(&listener) => admit(&service, &admission, stream, address),
         }
-    }
-}
-
-/// Most errors belong to the connection that was being accepted; with those that do not, such as too many open files,
-/// accepting again at once would spin.
-async fn on_error(error: &io::Error) {
-    let of_connection = matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
-    );
-    if !of_connection {
-        tracing::warn!(%error, "cannot accept connections");
-        sleep(PAUSE).await;
     }
 }
 
@@ -189,7 +186,7 @@ fn admit(service: &Service, admission: &Arc<Admission>, stream: TcpStream, addre
         Err(full) => {
             service.shared.metrics.refused_connections.inc();
             tracing::debug!(%address, ?full, "refused a connection");
-            if full == Full::Network {
+            if full == Full::Network && service.tls.is_none() {
                 // Into an empty send buffer this always fits; if not, the peer learns nothing.
                 let _ = stream.try_write(TOO_MANY);
             }
@@ -205,18 +202,36 @@ fn admit(service: &Service, admission: &Arc<Admission>, stream: TcpStream, addre
         peer: address,
         service: service.clone(),
     });
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
-    }
     if service.websocket {
-        service.shared.shutdown.spawn(serve(stream, permit));
+        service.shared.shutdown.spawn(begin(stream, permit));
     } else {
-        tokio::spawn(serve(stream, permit));
+        tokio::spawn(begin(stream, permit));
+    }
+}
+
+/// Makes it a connection with TLS, if it should be one.
+async fn begin(stream: TcpStream, permit: Arc<Permit>) {
+    let Some(tls) = permit.service.tls.clone() else {
+        return serve(Stream::Plain(stream), permit).await;
+    };
+    let (peer, shared) = (permit.peer, permit.service.shared.clone());
+    // A handshake costs a signature, so it is asked about like a request.
+    if shared.throttle.arrival(peer.ip()).is_err() {
+        shared.metrics.throttled.inc();
+        return;
+    }
+    let handshake = tokio::select! {
+        handshake = tls.accept(stream, Speech::Http1) => handshake,
+        () = shared.shutdown.triggered() => return,
+    };
+    match handshake {
+        Ok(stream) => serve(stream, permit).await,
+        Err(error) => tracing::debug!(address = %peer, %error, "no TLS handshake"),
     }
 }
 
 /// Serves one connection for as long as it speaks HTTP.
-async fn serve(stream: TcpStream, permit: Arc<Permit>) {
+async fn serve(stream: Stream, permit: Arc<Permit>) {
     let shared = permit.service.shared.clone();
     // Health is asked for on the other listener to the very end.
     let graceful = permit.service.websocket;
@@ -315,5 +330,12 @@ mod tests {
         admission.leave(first);
         assert!(admission.enter(ip("192.0.2.3")).is_ok());
         assert_eq!(lock(&admission.counts).all, 2);
+        let more = Limits {
+            connections: 3,
+            ..Limits::default()
+        };
+        admission.set(&more);
+        assert!(admission.enter(ip("192.0.2.3")).is_ok());
+        assert_eq!(admission.enter(ip("192.0.2.3")), Err(Full::All));
     }
 }

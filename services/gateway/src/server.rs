@@ -1,12 +1,11 @@
 //! Starting and stopping a gateway.
 
 use std::{
-    io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
 };
 
-use aetherflow_runtime::{health::Health, metrics::Metrics, shutdown::Shutdown};
+use aetherflow_runtime::{health::Health, listen, metrics::Metrics, shutdown::Shutdown, tls::Tls};
 use aetherflow_schema::{
     access::{Access, AccessWatcher, Authenticator, Permissions, Throttle},
     close::CloseCode,
@@ -16,10 +15,7 @@ use aetherflow_schema::{
     presence::Presence,
     sessions::Sessions,
 };
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::AbortHandle,
-};
+use tokio::{net::TcpListener, task::AbortHandle};
 use uuid::Uuid;
 
 use crate::{
@@ -33,14 +29,11 @@ use crate::{
     listener::{self, Admission, Service},
     metrics::{GatewayMetrics, native::register_present},
     native::carrier::{self, Carrier},
-    options::GatewayOptions,
+    options::{GatewayOptions, HttpOptions, Limits},
     peers::Peers,
     repo_session::Identity,
     shared::{Cutter, Shared},
 };
-
-/// Connections that the system completes before they are accepted.
-const BACKLOG: u32 = 4096;
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -70,6 +63,8 @@ pub struct Parts {
     pub health: Health,
     /// Served at `/metrics`.
     pub metrics: Metrics,
+    /// With which certificate WebSocket, HTTP API and console are served, if with any.
+    pub tls: Option<Arc<Tls>>,
     /// The end of the process.
     pub shutdown: Shutdown,
     /// The log's store: its name is what clients take as "saved on the server", so it must never change.
@@ -83,6 +78,7 @@ pub struct Gateway {
     peer: PeerId,
     shared: Arc<Shared>,
     admin_task: AbortHandle,
+    settings: GatewaySettings,
     cutter: Arc<dyn AccessWatcher>,
 }
 
@@ -95,6 +91,7 @@ impl Gateway {
         let options = &parts.options;
         let (public, address) = listen(options.listen, "listen")?;
         let (private, admin_address) = listen(options.admin_listen, "admin_listen")?;
+        let tls = parts.tls.clone();
         let shared = Arc::new(shared(parts));
         register_present(&shared.registry, shared.presence.clone());
         let cutter: Arc<dyn AccessWatcher> = Arc::new(Cutter(Arc::downgrade(&shared)));
@@ -103,14 +100,17 @@ impl Gateway {
             shared: shared.clone(),
             router: http::public(shared.clone()),
             websocket: true,
+            tls,
         };
         let admin = Service {
             shared: shared.clone(),
             router: http::private(shared.clone()),
             websocket: false,
+            tls: None,
         };
         let limits = &shared.options.limits;
-        let (admission, admin_admission) = (Admission::new(limits), Admission::trusting(limits));
+        let admissions = [Admission::new(limits), Admission::trusting(limits)].map(Arc::new);
+        let [admission, admin_admission] = admissions.clone();
         let shutdown = shared.shutdown.clone();
         let stop = {
             let shutdown = shutdown.clone();
@@ -123,6 +123,10 @@ impl Gateway {
             address,
             admin_address,
             peer: shared.identity.peer.clone(),
+            settings: GatewaySettings {
+                shared: shared.clone(),
+                admissions,
+            },
             shared,
             admin_task: admin_task.abort_handle(),
             cutter,
@@ -146,6 +150,11 @@ impl Gateway {
         self.admin_address
     }
 
+    /// What can be changed while it runs.
+    pub fn settings(&self) -> GatewaySettings {
+        self.settings.clone()
+    }
+
     /// The name under which the gateway speaks to peers.
     pub fn peer(&self) -> &PeerId {
         &self.peer
@@ -167,6 +176,27 @@ impl Gateway {
     pub async fn stopped(self) -> usize {
         self.shared.shutdown.drained().await;
         self.shared.peers.len()
+    }
+}
+
+/// What can be changed while a gateway runs. Cheap to clone.
+#[derive(Clone)]
+pub struct GatewaySettings {
+    shared: Arc<Shared>,
+    admissions: [Arc<Admission>; 2],
+}
+
+impl GatewaySettings {
+    /// For connections to come: how many there may be, from where. The other limits are those of the start.
+    pub fn set_connections(&self, limits: &Limits) {
+        for admission in &self.admissions {
+            admission.set(limits);
+        }
+    }
+
+    /// From now on.
+    pub fn set_http(&self, options: HttpOptions) {
+        *self.shared.http.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }
 }
 
@@ -199,6 +229,7 @@ fn shared(parts: Parts) -> Shared {
             storage: StorageId(parts.store.to_string().into()),
         },
         metrics: Arc::new(GatewayMetrics::new(&parts.metrics)),
+        http: RwLock::new(Arc::new(parts.options.http.clone())),
         options: parts.options,
         documents: parts.documents,
         log: parts.log,
@@ -229,17 +260,5 @@ async fn stop_connections(shared: Arc<Shared>) {
 }
 
 fn listen(address: SocketAddr, what: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bind = || -> io::Result<_> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        // Connections of the process before may linger; without this the address would be taken for a minute.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    bind().map_err(|source| StartError::Listen { address, what, source })
+    listen::listen(address).map_err(|source| StartError::Listen { address, what, source })
 }

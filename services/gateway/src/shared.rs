@@ -1,7 +1,7 @@
 //! What all connections of a gateway have in common.
 
 use std::sync::{
-    Arc, Weak,
+    Arc, PoisonError, RwLock, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     audience::{Audience, Reviewed},
     ephemeral::Ephemera,
     metrics::GatewayMetrics,
-    options::GatewayOptions,
+    options::{GatewayOptions, HttpOptions},
     outbound::Outbound,
     peers::Peers,
     repo_session::Identity,
@@ -29,7 +29,10 @@ use crate::{
 
 /// A gateway's insides.
 pub(crate) struct Shared {
+    /// As at the start.
     pub(crate) options: GatewayOptions,
+    /// Section `[http]`, which may change.
+    pub(crate) http: RwLock<Arc<HttpOptions>>,
     pub(crate) identity: Identity,
     pub(crate) documents: Arc<dyn Documents>,
     pub(crate) log: Arc<dyn DocumentLog>,
@@ -56,6 +59,11 @@ impl Shared {
     /// A new connection's number.
     pub(crate) fn next_connection(&self) -> ConnectionId {
         ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Who may use this server from a browser, at present.
+    pub(crate) fn http_options(&self) -> Arc<HttpOptions> {
+        self.http.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The queue of a new connection, which is told when the server stops.

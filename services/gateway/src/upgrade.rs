@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aetherflow_runtime::tls::{Stream, Wire};
 use aetherflow_schema::{
     access::Identity,
     native,
@@ -18,7 +19,7 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
@@ -74,7 +75,7 @@ pub(crate) async fn accept(permit: Arc<Permit>, mut request: Request<Incoming>) 
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
         return response;
     }
-    if let Err(problem) = Origin::of(request.headers(), &shared.options.http.allowed_origins).demand() {
+    if let Err(problem) = Origin::of(request.headers(), &shared.http_options().allowed_origins).demand() {
         return problem.into_response();
     }
     let token = caller::of_upgrade(request.headers(), request.uri());
@@ -188,9 +189,9 @@ async fn repo_protocol(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Sh
 }
 
 /// The socket itself, and what was read from it already.
-fn socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
-    match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
-        Ok(parts) => Some((parts.io.into_inner().into_inner(), parts.read_buf)),
+fn socket(upgraded: Upgraded) -> Option<(Wire, bytes::Bytes)> {
+    match upgraded.downcast::<TokioIo<Patient<Stream>>>() {
+        Ok(parts) => Some((parts.io.into_inner().into_inner().into(), parts.read_buf)),
         Err(_) => {
             tracing::error!("an upgraded connection is of an unknown kind");
             None

@@ -5,8 +5,8 @@ use std::{
     io::{self, ErrorKind, IoSlice},
 };
 
+use aetherflow_runtime::tls::Wire;
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use crate::websocket::Frame;
 
@@ -62,16 +62,16 @@ impl Writer {
         self.frames.push_back(frame);
     }
 
-    /// Writes as much as the socket takes. How many bytes; `is_empty` tells whether that was all.
-    pub(crate) fn write(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    /// Writes as much as the socket takes. How many bytes; `is_empty`, and the socket's `has_unsent`, tell whether that was all.
+    pub(crate) fn write(&mut self, wire: &mut Wire) -> io::Result<usize> {
         let mut total = 0;
         loop {
             self.queue_control();
             if self.frames.is_empty() {
                 self.frames.shrink_to(IDLE_FRAMES);
-                return Ok(total);
+                return wire.flush().map(|()| total);
             }
-            let result = stream.try_write_vectored(self.slices(&mut [IoSlice::new(&[]); SLICES]));
+            let result = wire.try_write_vectored(self.slices(&mut [IoSlice::new(&[]); SLICES]));
             match result {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {

@@ -21,6 +21,7 @@
 //! # Ok::<_, aetherflow_runtime::config::ConfigError>(())
 //! ```
 
+mod differences;
 mod invalid;
 
 use std::{fs, io, path::Path};
@@ -28,7 +29,7 @@ use std::{fs, io, path::Path};
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-pub use self::invalid::Invalid;
+pub use self::{differences::differences, invalid::Invalid};
 
 /// Why there is no configuration. Each names the key, and where it came from.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@
 use std::io::{self, IsTerminal};
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::Invalid;
 
@@ -53,6 +53,23 @@ pub enum LogError {
     /// The filter makes no sense.
     #[error("`logs.filter` is not a filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Nothing logs any more.
+    #[error("the filter cannot be changed: {0}")]
+    Gone(#[from] reload::Error),
+}
+
+/// What is logged, to be changed while the process runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Logs what these options say from now on. Their format is not looked at.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    pub fn set(&self, options: &LogOptions) -> Result<(), LogError> {
+        Ok(self.0.reload(options.env_filter()?)?)
+    }
 }
 
 impl LogOptions {
@@ -73,8 +90,9 @@ impl LogOptions {
     ///
     /// # Errors
     /// See [`LogError`].
-    pub fn install(&self) -> Result<(), LogError> {
-        let registry = tracing_subscriber::registry().with(self.env_filter()?);
+    pub fn install(&self) -> Result<LogFilter, LogError> {
+        let (filter, handle) = reload::Layer::new(self.env_filter()?);
+        let registry = tracing_subscriber::registry().with(filter);
         let lines = fmt::layer().with_writer(io::stderr);
         match self.format {
             Format::Auto => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init()?,
@@ -83,7 +101,7 @@ impl LogOptions {
                 .with(lines.json().flatten_event(true).with_current_span(true))
                 .try_init()?,
         }
-        Ok(())
+        Ok(LogFilter(handle))
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -45,8 +45,9 @@ pub(crate) async fn send(address: SocketAddr, path: &str, token: Option<&str>, f
         .unwrap()
 }
 
-async fn exchange(
-    mut stream: TcpStream,
+/// Over a connection that there is.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,
     token: Option<&str>,

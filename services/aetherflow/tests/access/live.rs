@@ -10,7 +10,7 @@ use aetherflow_schema::{
 use serde_json::json;
 
 use crate::{
-    native, repo,
+    grpc, native, repo,
     repo::Said,
     server::{Server, claims, signed, token},
 };
@@ -167,6 +167,7 @@ async fn with_an_api_key_go_its_connections() {
         .await
         .unwrap();
     assert!(by_repo.reads().await && by_native.reads(&document).await);
+    let mut watch = grpc::Client::new(&server, Some(&key)).await.watch().await;
     server.run(&["key", "revoke", key.split('_').nth(1).unwrap()]);
     let code = loop {
         if let Said::Closed(code) = by_repo.hear().await {
@@ -174,6 +175,10 @@ async fn with_an_api_key_go_its_connections() {
         }
     };
     assert_eq!((code, by_native.hear().await.err()), (4009, Some(4009)));
+    assert_eq!(
+        grpc::end_of(&mut watch).await,
+        (tonic::Code::Unauthenticated, "token-revoked".to_owned())
+    );
     assert_eq!(
         native::Client::hello(server.address, Some(&key)).await.err(),
         Some(4009)

@@ -16,6 +16,7 @@ use quantum::{
     ChannelId, ClientOptions, CloseCode, Connection, ConnectionError, Endpoint, Identity, SendOptions, Trust,
 };
 use tokio_tungstenite::tungstenite::Message as Frame;
+use uuid::Uuid;
 
 use crate::{
     repo::{Socket, open},
@@ -28,7 +29,11 @@ enum Carrier {
     Quantum(Connection),
 }
 
-pub(crate) struct Client(Carrier);
+pub(crate) struct Client {
+    carrier: Carrier,
+    /// The session it has.
+    pub(crate) session: String,
+}
 
 /// A change that goes with any document.
 pub(crate) fn change() -> Bytes {
@@ -59,7 +64,7 @@ impl Client {
     /// Says hello with this token over WebSocket: how the connection was closed when that is not enough.
     pub(crate) async fn hello(address: SocketAddr, token: Option<&str>) -> Result<Self, u16> {
         let socket = open(address, PATH, None).await?;
-        Self(Carrier::WebSocket(Box::new(socket))).welcomed(token).await
+        Self::on(Carrier::WebSocket(Box::new(socket))).welcomed(token).await
     }
 
     /// The same over Quantum, to a server whose data is in this folder.
@@ -70,13 +75,21 @@ impl Client {
         let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let connecting = endpoint.connect(&options, address, "localhost");
         let connection = within("a connection over Quantum", connecting).await.unwrap();
-        Self(Carrier::Quantum(connection)).welcomed(token).await
+        Self::on(Carrier::Quantum(connection)).welcomed(token).await
+    }
+
+    fn on(carrier: Carrier) -> Self {
+        let session = String::new();
+        Self { carrier, session }
     }
 
     async fn welcomed(mut self, token: Option<&str>) -> Result<Self, u16> {
         self.say_hello(token).await;
         match self.hear().await? {
-            Kind::Welcome(_) => Ok(self),
+            Kind::Welcome(welcome) => {
+                self.session = Uuid::from_slice(&welcome.session_id).unwrap().to_string();
+                Ok(self)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -95,7 +108,7 @@ impl Client {
     pub(crate) async fn say(&mut self, frame: ClientFrame) {
         let channel = ChannelId(lanes::channel(about(&frame)));
         let bytes = frame.encode();
-        match &mut self.0 {
+        match &mut self.carrier {
             Carrier::WebSocket(socket) => drop(within("sending", socket.send(Frame::Binary(bytes))).await),
             Carrier::Quantum(connection) => {
                 drop(within("sending", connection.send(channel, SendOptions::interactive(), bytes)).await);
@@ -105,7 +118,7 @@ impl Client {
 
     /// The next frame, or how the connection was closed.
     pub(crate) async fn hear(&mut self) -> Result<Kind, u16> {
-        let socket = match &mut self.0 {
+        let socket = match &mut self.carrier {
             Carrier::WebSocket(socket) => socket,
             Carrier::Quantum(connection) => {
                 return match within("a frame", connection.recv()).await {

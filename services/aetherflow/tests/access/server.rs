@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -32,6 +32,8 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     folder: TempDir,
 }
 
@@ -74,24 +76,38 @@ impl Server {
 
     /// With other configuration, as environment variables.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::prepared(tempfile::tempdir().unwrap(), variables).await
+    }
+
+    /// In a folder with files for it.
+    pub(crate) async fn prepared(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         fs::write(folder.path().join("app.key"), [1; 32]).unwrap();
         fs::write(folder.path().join("ours.key"), [2; 32]).unwrap();
-        let (address, admin) = (free_port(), free_port());
+        let [address, admin, grpc] = std::array::from_fn(|_| free_port());
         let log = fs::File::create(folder.path().join("log")).unwrap();
+        // What the environment says, no file changes.
+        let by_file = variables.iter().any(|(name, _)| *name == "AETHERFLOW_CONFIG");
+        let filter = (!by_file).then_some(("AETHERFLOW_LOGS__FILTER", "debug"));
         let child = command(&folder)
             .arg("serve")
             .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
-            .env("AETHERFLOW_LOGS__FILTER", "debug")
+            .args(["--grpc-listen", &grpc.to_string()])
+            .envs(filter)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut server = Self { child, address, folder };
+        let mut server = Self {
+            child,
+            address,
+            admin,
+            grpc,
+            folder,
+        };
         let started = Instant::now();
-        while !http::is_ready(address).await {
+        while !http::is_ready(admin).await {
             let ended = server.child.try_wait().unwrap();
             assert!(
                 ended.is_none() && started.elapsed() < DEADLINE,
@@ -117,6 +133,18 @@ impl Server {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Has it read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        let sent = Command::new("kill")
+            .args(["-HUP", &self.child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn data(&self) -> PathBuf {

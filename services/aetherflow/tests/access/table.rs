@@ -7,9 +7,11 @@ use aetherflow_schema::{
 };
 use automerge::{AutoCommit, ROOT, transaction::Transactable};
 use serde_json::json;
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
+    grpc::{self, Call},
     http, native, repo,
     repo::Said,
     server::{Server, claims, signed, token, within},
@@ -274,6 +276,64 @@ async fn nothing_is_allowed_that_the_table_does_not_allow() {
     }
 }
 
+/// What may be called over gRPC: everything by those who own everything, their own sessions by those who have a name.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_seen_and_ended_by_their_owners_and_by_those_who_own_everything() {
+    let server = Server::start().await;
+    let document = server.document().await;
+    let mut cells = 0;
+    let mut everything = claims("operator", 600);
+    everything["aetherflow"] = json!({"grants": {"*": "owner"}});
+    let mut subjects = subjects(&server, &document).await;
+    subjects.push(Subject {
+        name: "operator",
+        token: Some(signed(&everything, 1)),
+        role: None,
+        may_create: true,
+    });
+    for subject in &subjects {
+        let mut client = grpc::Client::new(&server, subject.token.as_deref()).await;
+        let sessions = client.sessions(&server, &token("other")).await;
+        let principal = match subject.name {
+            "server" => "server:backend",
+            name => name,
+        };
+        for call in Call::ALL {
+            let expected = match subject.name {
+                "server" | "operator" => true,
+                "nobody" | "link" => false,
+                _ => call.is_about_oneself(),
+            };
+            let answer = client.call(call, principal, "other", &sessions).await;
+            let hidden =
+                matches!(call, Call::GetAnothers | Call::DeleteAnothers) && !matches!(subject.name, "nobody" | "link");
+            match answer {
+                Ok(()) => assert!(expected, "{} {call:?}", subject.name),
+                Err(status) if hidden => {
+                    assert!(
+                        !expected && status.code() == Code::NotFound,
+                        "{} {call:?}: {status:?}",
+                        subject.name
+                    );
+                }
+                Err(status) => {
+                    let denied = (Code::PermissionDenied, "not-allowed".to_owned());
+                    assert!(
+                        !expected && grpc::reason(&status) == denied,
+                        "{} {call:?}: {status:?}",
+                        subject.name
+                    );
+                }
+            }
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, 9 * 12);
+    for secret in [token("owner").rsplit('.').next().unwrap(), "afk_"] {
+        assert!(!server.log().contains(secret), "a secret is in the log");
+    }
+}
+
 /// Tokens that are no good, and the code that closes a native connection for them.
 fn faults() -> Vec<(&'static str, String, u16)> {
     let good = claims("owner", 600);
@@ -342,6 +402,17 @@ async fn whoever_shows_a_token_that_is_no_good_may_do_nothing_at_all() {
         }
         let joined = repo::Client::join(server.address, Some(&token), "x", &document).await;
         assert_eq!(joined.err(), Some(401), "automerge-repo: {fault}");
+        let sessions = grpc::Client::new(&server, Some(&token)).await;
+        for call in [Call::List, Call::Statistics] {
+            let status = sessions.refused(call).await;
+            let (found, reason) = grpc::reason(&status);
+            assert_eq!(found, Code::Unauthenticated, "gRPC: {fault}: {status:?}");
+            let expected = match code {
+                4011 => reason == "token-expired",
+                _ => reason.starts_with("token-"),
+            };
+            assert!(expected, "gRPC: {fault}: {reason}");
+        }
         let upgraded = repo::open(server.address, "/v1/sync", Some(&token)).await;
         assert_eq!(upgraded.err(), Some(401), "native, at the upgrade: {fault}");
         if token.len() <= 8192 {
@@ -351,6 +422,7 @@ async fn whoever_shows_a_token_that_is_no_good_may_do_nothing_at_all() {
             assert_eq!(hello.err(), Some(code), "native over Quantum: {fault}");
         }
     }
+    grpc::healthy(&server).await;
     assert_eq!(server.changes(&document).await, before);
     assert!(server.data().join("log").exists());
 }

@@ -73,7 +73,7 @@ export class Server {
 
   get #environment(): NodeJS.ProcessEnv {
     const { AETHERFLOW_BIN: _, ...inherited } = process.env;
-    const data = { ...inherited, AETHERFLOW_DATA_DIR: path.join(this.#directory, "data") };
+    const data = { ...inherited, AETHERFLOW_DATA_DIR: path.join(this.#directory, "data"), AETHERFLOW_GRPC__ENABLED: "false" };
     if (this.#mode === "dev") return data;
     const [keys, signing] = KEYS.map((key) => path.join(this.#directory, key));
     const access = { AETHERFLOW_ACCESS__KEYS: keys, AETHERFLOW_ACCESS__SIGNING_KEY: signing };

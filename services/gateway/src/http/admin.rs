@@ -36,6 +36,14 @@ pub(super) async fn resume(State(shared): App) -> Answer {
     Ok(Json(json!({"status": "ok"})))
 }
 
+/// `POST /v1/admin/reload`
+pub(super) async fn reload(State(shared): App) -> Answer {
+    tracing::info!("asked to read the configuration again");
+    let reloaded = shared.admin.reload().await;
+    let reloaded = reloaded.map_err(|error| Problem::bad_request("configuration", error.0))?;
+    Ok(Json(json!(reloaded)))
+}
+
 /// `POST /v1/admin/verify`
 pub(super) async fn verify(State(shared): App) -> Answer {
     let verification = shared.admin.verify().await?;

@@ -11,7 +11,7 @@ use std::{
 
 use aetherflow_gateway::{
     Gateway, GatewayOptions, NativeService, Parts,
-    admin::{Admin, AdminError, PartitionStatus, Verification},
+    admin::{Admin, AdminError, PartitionStatus, Reloaded, Verification},
     assets::{Asset, Assets},
     options::{HttpOptions, Limits, Timeouts},
 };
@@ -165,6 +165,7 @@ impl Server {
             assets: Arc::new(Page),
             health: health.clone(),
             metrics: metrics.clone(),
+            tls: None,
             shutdown: shutdown.clone(),
             store: STORE,
         })
@@ -222,6 +223,10 @@ impl Admin for Operator {
 
     fn resume(&self) -> BoxFuture<'_, Result<(), AdminError>> {
         Box::pin(async { Err(AdminError("the disk is still full".to_owned())) })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, AdminError>> {
+        Box::pin(async { Err(AdminError("line 3 makes no sense".to_owned())) })
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Verification, AdminError>> {

@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status};
 use super::{
     convert,
     generated::session_service_server::SessionService as Calls,
-    status::{failed, invalid, lagged, stopping},
+    guard::Caller,
+    rights::Rights,
+    status::{failed, invalid, lagged, refused, stopping},
 };
 use crate::service::{SessionService, SessionWatch, Watched};
 
@@ -18,14 +20,14 @@ use crate::service::{SessionService, SessionWatch, Watched};
 const PAGE_DEFAULT: usize = 100;
 
 /// See the [module](super).
-pub struct SessionGrpc {
+pub(super) struct SessionGrpc {
     sessions: Arc<SessionService>,
     watches: CancellationToken,
 }
 
 impl SessionGrpc {
     /// Serves these sessions.
-    pub fn new(sessions: Arc<SessionService>) -> Self {
+    pub(super) fn new(sessions: Arc<SessionService>) -> Self {
         Self {
             sessions,
             watches: CancellationToken::new(),
@@ -33,7 +35,7 @@ impl SessionGrpc {
     }
 
     /// Cancelling it ends all watches.
-    pub fn watches(&self) -> CancellationToken {
+    pub(super) fn watches(&self) -> CancellationToken {
         self.watches.clone()
     }
 
@@ -42,31 +44,34 @@ impl SessionGrpc {
     }
 }
 
-/// A watch until its end, which is told once.
-enum Watching {
-    On(SessionWatch, CancellationToken),
-    Over,
+/// A watch that goes on.
+struct Watching {
+    watch: SessionWatch,
+    caller: Caller,
+    ended: CancellationToken,
 }
 
-async fn next(watching: Watching) -> Option<(Result<wire::SessionEvent, Status>, Watching)> {
-    let Watching::On(mut watch, ended) = watching else {
-        return None;
-    };
+/// The next event, and the watch unless it is over; its end is told once.
+async fn next(watching: Option<Watching>) -> Option<(Result<wire::SessionEvent, Status>, Option<Watching>)> {
+    let mut watching = watching?;
     let told = tokio::select! {
-        told = watch.next() => told,
-        () = ended.cancelled() => None,
+        biased;
+        // Before anything is told that is not the caller's to hear any more.
+        failure = watching.caller.ended() => return Some((Err(refused(&failure)), None)),
+        () = watching.ended.cancelled() => None,
+        told = watching.watch.next() => told,
     };
     match told {
-        Some(Watched::Event(event)) => Some((Ok(convert::event(&event)), Watching::On(watch, ended))),
+        Some(Watched::Event(event)) => Some((Ok(convert::event(&event)), Some(watching))),
         Some(Watched::Current) => {
             let event = wire::SessionEvent {
                 kind: wire::SessionEventKind::Current.into(),
                 session: None,
             };
-            Some((Ok(event), Watching::On(watch, ended)))
+            Some((Ok(event), Some(watching)))
         }
-        Some(Watched::Lagged) => Some((Err(lagged()), Watching::Over)),
-        None => Some((Err(stopping()), Watching::Over)),
+        Some(Watched::Lagged) => Some((Err(lagged()), None)),
+        None => Some((Err(stopping()), None)),
     }
 }
 
@@ -76,6 +81,7 @@ impl Calls for SessionGrpc {
         &self,
         request: Request<wire::CreateSessionRequest>,
     ) -> Result<Response<wire::CreateSessionResponse>, Status> {
+        Rights::of(&request)?.demand_all()?;
         let new = convert::new_session(request.into_inner())?;
         let session = self.sessions.create(new).map_err(|error| failed(&error))?;
         Ok(Response::new(wire::CreateSessionResponse {
@@ -85,12 +91,15 @@ impl Calls for SessionGrpc {
     }
 
     async fn get(&self, request: Request<wire::GetSessionRequest>) -> Result<Response<wire::Session>, Status> {
+        let rights = Rights::of(&request)?;
         let id = convert::session_id("id", &request.get_ref().id)?;
         let session = self.sessions.find(id).await.map_err(|error| failed(&error))?;
+        rights.demand(&session)?;
         Ok(Response::new(convert::session(&session)))
     }
 
     async fn update(&self, request: Request<wire::UpdateSessionRequest>) -> Result<Response<wire::Session>, Status> {
+        Rights::of(&request)?.demand_all()?;
         let request = request.into_inner();
         let id = convert::session_id("id", &request.id)?;
         let patch = convert::patch(request)?;
@@ -102,8 +111,12 @@ impl Calls for SessionGrpc {
         &self,
         request: Request<wire::DeleteSessionRequest>,
     ) -> Result<Response<wire::DeleteSessionResponse>, Status> {
+        let rights = Rights::of(&request)?;
         let request = request.into_inner();
         let id = convert::session_id("id", &request.id)?;
+        // Whose it is never changes.
+        let session = self.sessions.find(id).await.map_err(|error| failed(&error))?;
+        rights.demand(&session)?;
         let ended = self.sessions.end(id, request.expected_revision);
         ended.map_err(|error| failed(&error))?;
         Ok(Response::new(wire::DeleteSessionResponse {}))
@@ -113,8 +126,9 @@ impl Calls for SessionGrpc {
         &self,
         request: Request<wire::ListSessionsRequest>,
     ) -> Result<Response<wire::ListSessionsResponse>, Status> {
+        let rights = Rights::of(&request)?;
         let request = request.into_inner();
-        let filter = convert::filter(request.filter)?;
+        let filter = rights.narrow(convert::filter(request.filter)?)?;
         let after = match &*request.page_token {
             "" => None,
             token => Some(convert::session_id("page_token", token)?),
@@ -136,6 +150,7 @@ impl Calls for SessionGrpc {
         &self,
         request: Request<wire::HeartbeatRequest>,
     ) -> Result<Response<wire::HeartbeatResponse>, Status> {
+        Rights::of(&request)?.demand_all()?;
         let id = convert::session_id("id", &request.get_ref().id)?;
         let state = self.sessions.heartbeat(id).map_err(|error| failed(&error))?;
         Ok(Response::new(wire::HeartbeatResponse {
@@ -147,17 +162,23 @@ impl Calls for SessionGrpc {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::SessionEvent, Status>> + Send>>;
 
     async fn watch(&self, request: Request<wire::WatchSessionsRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let rights = Rights::of(&request)?;
         let request = request.into_inner();
-        let filter = convert::filter(request.filter)?;
+        let filter = rights.narrow(convert::filter(request.filter)?)?;
         let watch = self.sessions.watch(filter, request.include_current);
-        let watching = Watching::On(watch, self.watches.clone());
-        Ok(Response::new(Box::pin(stream::unfold(watching, next))))
+        let watching = Watching {
+            watch,
+            caller: rights.caller,
+            ended: self.watches.clone(),
+        };
+        Ok(Response::new(Box::pin(stream::unfold(Some(watching), next))))
     }
 
     async fn statistics(
         &self,
-        _: Request<wire::StatisticsRequest>,
+        request: Request<wire::StatisticsRequest>,
     ) -> Result<Response<wire::StatisticsResponse>, Status> {
+        Rights::of(&request)?.demand_all()?;
         Ok(Response::new(convert::statistics(&self.sessions.statistics())))
     }
 }
