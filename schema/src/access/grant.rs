@@ -33,6 +33,18 @@ pub trait Access: Send + Sync + 'static {
     /// Whether this client may do `operation` to `document`.
     fn allows(&self, identity: &Identity, operation: Operation, document: &DocumentId) -> Result<(), &'static str>;
 
+    /// Whether this client may do `operation` to whatever there is, as those may who administer the server. Unless somebody
+    /// knows better, that is up to what its token grants.
+    ///
+    /// # Errors
+    /// Why not, in words for the person who asked.
+    fn allows_everywhere(&self, identity: &Identity, operation: Operation) -> Result<(), &'static str> {
+        match identity.grants.everywhere {
+            Some(role) if role.allows(operation) => Ok(()),
+            _ => Err("your token does not grant that on every document"),
+        }
+    }
+
     /// From now on tells `watcher` what changes.
     fn watch(&self, watcher: Arc<dyn AccessWatcher>) {
         drop(watcher);
@@ -45,6 +57,10 @@ pub struct OpenAccess;
 
 impl Access for OpenAccess {
     fn allows(&self, _: &Identity, _: Operation, _: &DocumentId) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn allows_everywhere(&self, _: &Identity, _: Operation) -> Result<(), &'static str> {
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use aetherflow_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::sessions::SessionConfig;
+use crate::{history::HistoryConfig, sessions::SessionConfig};
 
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) log: OplogOptions,
     pub(crate) documents: DocumentOptions,
     pub(crate) sessions: SessionConfig,
+    pub(crate) history: HistoryConfig,
     pub(crate) logs: LogOptions,
     pub(crate) shutdown: ShutdownOptions,
     pub(crate) limits: Limits,
@@ -184,6 +185,7 @@ impl Default for Config {
             log: OplogOptions::default(),
             documents: DocumentOptions::default(),
             sessions: SessionConfig::default(),
+            history: HistoryConfig::default(),
             logs: LogOptions::default(),
             shutdown: ShutdownOptions::default(),
             limits: Limits::default(),
@@ -229,6 +231,7 @@ impl Config {
         );
         self.access.validate(&mut invalid);
         self.sessions.validate(self.timeouts.keepalive_ms, &mut invalid);
+        self.history.validate(&mut invalid);
         self.logs.validate(&mut invalid);
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);

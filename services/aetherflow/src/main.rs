@@ -10,6 +10,8 @@
 //! | `access` | who is let in, and what they may do; tokens and keys from the command line |
 //! | `backend` | log and documents |
 //! | `figures` | what `/metrics` says of log and documents |
+//! | `history` | who wrote what and from where, for the gateway |
+//! | `who` | the same on the command line |
 //! | `console` | the console's files, as the gateway wants them |
 //! | `greeting` | what `aetherflow dev` says when it has started |
 
@@ -20,8 +22,10 @@ mod config;
 mod console;
 mod figures;
 mod greeting;
+mod history;
 mod quantum;
 mod sessions;
+mod who;
 mod wire;
 
 use std::process::ExitCode;
@@ -29,7 +33,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, LogCommand},
     wire::Mode,
 };
 
@@ -58,6 +62,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Serve) => Mode::Serve,
         Some(Command::Token { command }) => return access::token(&config, command),
         Some(Command::Key { command }) => return access::key(&config, command),
+        Some(Command::Log {
+            command: LogCommand::Who(args),
+        }) => return who::run(&config, args),
         Some(Command::Version) | None => anyhow::bail!("say what to do: `aetherflow dev` or `aetherflow serve`"),
     };
     config.logs.install()?;

@@ -6,9 +6,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use aetherflow_runtime::{config::Invalid, health::Health, metrics::Metrics};
-use aetherflow_schema::sessions::{NodeId, SessionState, Sessions};
+use aetherflow_schema::{
+    locks::DocumentLocks,
+    sessions::{NodeId, SessionState, Sessions},
+};
 use aetherflow_session::{
     Clock, SessionOptions, SessionService,
+    locks::LocalLocks,
     store::embedded::{EmbeddedOptions, EmbeddedStore},
 };
 use anyhow::Context;
@@ -88,17 +92,25 @@ impl SessionConfig {
 }
 
 /// The session service of this process.
-pub(crate) struct SessionKeeper(Arc<SessionService>);
+pub(crate) struct SessionKeeper {
+    service: Arc<SessionService>,
+    locks: Arc<LocalLocks>,
+}
 
 impl SessionKeeper {
     /// For the gateway.
     pub(crate) fn sessions(&self) -> Arc<dyn Sessions> {
-        self.0.clone()
+        self.service.clone()
+    }
+
+    /// For the gateway: locks that end with their sessions.
+    pub(crate) fn locks(&self) -> Arc<dyn DocumentLocks> {
+        self.locks.clone()
     }
 
     /// Stops after the last connection has ended: clients may come back to what is stored when this returns.
     pub(crate) async fn close(self) {
-        if !self.0.stop(PATIENCE).await {
+        if !self.service.stop(PATIENCE).await {
             tracing::error!("some sessions were not stored in time; their clients get new ones");
         }
     }
@@ -125,11 +137,13 @@ pub(crate) async fn start(
         None => Ok(()),
         Some(reason) => Err(format!("not stored, clients cannot resume: {reason}")),
     });
-    let service = SessionService::start(options, Clock::new(), store, Vec::new()).await;
+    let clock = Clock::new();
+    let locks = Arc::new(LocalLocks::start(clock));
+    let service = SessionService::start(options, clock, store, vec![locks.clone()]).await;
     let service = Arc::new(service.context("the sessions cannot be read")?);
     let figures = SessionFigures(service.clone());
     metrics.register("sessions", |registry| registry.register_collector(Box::new(figures)));
-    Ok(SessionKeeper(service))
+    Ok(SessionKeeper { service, locks })
 }
 
 async fn open(data_dir: &Path, fsync: bool) -> anyhow::Result<Arc<EmbeddedStore>> {

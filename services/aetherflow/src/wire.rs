@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     console::Console,
     greeting::Greeting,
+    history::{self, LogHistory},
     quantum::{self, Listening},
     sessions,
 };
@@ -62,6 +63,9 @@ pub(crate) async fn run(mut config: Config, mode: Mode) -> anyhow::Result<()> {
         permissions: rights.permissions,
         throttle: rights.throttle,
         sessions: keeper.sessions(),
+        locks: keeper.locks(),
+        history: Arc::new(LogHistory(backend.log())),
+        arrivals: history::open(&config, &metrics).await?,
         admin: backend.admin.clone(),
         assets: Arc::new(Console),
         health,

@@ -8,6 +8,8 @@ mod documents;
 mod etag;
 mod headers;
 mod health;
+mod history;
+mod locks;
 pub(crate) mod origin;
 mod parameters;
 mod permissions;
@@ -38,6 +40,11 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         .route("/v1/documents/{id}/import", post(documents::import))
         .route("/v1/documents/{id}/history", get(documents::history))
         .route("/v1/documents/{id}/export", get(documents::export))
+        .route("/v1/documents/{id}/locks", get(locks::list).post(locks::acquire))
+        .route(
+            "/v1/documents/{id}/locks/{fencing}",
+            put(locks::renew).delete(locks::release),
+        )
         .route("/v1/documents/{id}/permissions", get(permissions::list))
         .route(
             "/v1/documents/{id}/permissions/{grantee}",
@@ -45,6 +52,7 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         )
         .route("/v1/documents/{id}/links", post(permissions::link))
         .route("/v1/documents/{id}/access", get(standing::document))
+        .route("/v1/principals/{principal}/entries", get(history::entries))
         .route("/v1/access", get(standing::anywhere))
         .route("/automerge", get(console::websocket_only))
         .route(aetherflow_schema::native::PATH, get(console::websocket_only))

@@ -5,6 +5,7 @@
 //! | `session` | what a frame means; no I/O |
 //! | `greeting` | a session for who says hello |
 //! | `calls` | requests under way: submissions in their order, stretches of history |
+//! | `locks` | what is asked about locks |
 //! | `subscription` | one followed document: from what the log tells to frames |
 //! | `rooms` | who is present on which document, over all connections |
 //! | `expiry` | when presence ends by itself |
@@ -20,6 +21,7 @@ mod calls;
 pub(crate) mod carrier;
 mod expiry;
 mod greeting;
+mod locks;
 mod rooms;
 mod session;
 mod subscription;
@@ -32,7 +34,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use aetherflow_schema::{
@@ -54,7 +55,7 @@ use self::{
     subscription::Subscription,
 };
 use crate::{
-    caller::{Lease, Shown, Who, now_s},
+    caller::{Lease, Shown, Who, now_ms, now_s},
     close::Close,
     metrics::native::Said,
     outbound::Outbound,
@@ -76,6 +77,7 @@ pub(crate) struct Native {
     /// It showed a token that is good already.
     shown: bool,
     peer: SocketAddr,
+    agent: String,
     protocol: sessions::Protocol,
     stay: Option<Box<dyn SessionHandle>>,
     terms: Terms,
@@ -154,6 +156,7 @@ impl Native {
         Self {
             shown: shown.identity.is_some(),
             peer: shown.peer,
+            agent: shown.agent,
             protocol,
             stay: None,
             terms: Terms::default(),
@@ -181,6 +184,7 @@ impl Native {
             }
             Action::Submit(submit) => self.calls.submit(submit),
             Action::Fetch(fetch) => self.calls.fetch(fetch),
+            Action::Lock(request) => self.calls.lock(request),
             Action::Subscribe(subscribe) => self.subscribe(subscribe),
             Action::Unsubscribe(document) => self.unsubscribe(&document),
             Action::Present {
@@ -239,6 +243,7 @@ impl Native {
                     client: ClientId::named(client).unwrap_or_default(),
                     protocol: self.protocol,
                     peer: self.peer,
+                    agent: std::mem::take(&mut self.agent),
                     // What is no token is treated as one that is not good any more.
                     resume: ResumeToken::from_bytes(resume).map_or(Resume::Later, Resume::From),
                 };
@@ -438,11 +443,4 @@ impl Drop for Native {
         self.leave();
         self.voice.shared.metrics.native.connections.dec();
     }
-}
-
-/// The server's clock.
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -12,7 +12,9 @@ use aetherflow_schema::{
     close::CloseCode,
     document_log::DocumentLog,
     documents::Documents,
+    history::{Arrivals, EntryHistory},
     id::{PeerId, StorageId},
+    locks::DocumentLocks,
     sessions::Sessions,
 };
 use tokio::{
@@ -58,6 +60,12 @@ pub struct Parts {
     pub throttle: Arc<dyn Throttle>,
     /// Who keeps sessions.
     pub sessions: Arc<dyn Sessions>,
+    /// Who keeps the locks of documents.
+    pub locks: Arc<dyn DocumentLocks>,
+    /// Who knows what somebody wrote.
+    pub history: Arc<dyn EntryHistory>,
+    /// Who writes down where sessions come from.
+    pub arrivals: Arc<dyn Arrivals>,
     /// Who administers the log.
     pub admin: Arc<dyn Admin>,
     /// The console.
@@ -202,6 +210,9 @@ fn shared(parts: Parts) -> Shared {
         permissions: parts.permissions,
         throttle: parts.throttle,
         sessions: parts.sessions,
+        locks: parts.locks,
+        history: parts.history,
+        arrivals: parts.arrivals,
         admin: parts.admin,
         assets: parts.assets,
         health: parts.health,

@@ -10,7 +10,9 @@ use aetherflow_schema::{
     access::{Access, AccessWatcher, Authenticator, Permissions, Throttle},
     document_log::DocumentLog,
     documents::Documents,
+    history::{Arrivals, EntryHistory},
     id::{ConnectionId, DocumentId},
+    locks::DocumentLocks,
     sessions::Sessions,
 };
 
@@ -30,6 +32,9 @@ pub(crate) struct Shared {
     pub(crate) permissions: Arc<dyn Permissions>,
     pub(crate) throttle: Arc<dyn Throttle>,
     pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) locks: Arc<dyn DocumentLocks>,
+    pub(crate) history: Arc<dyn EntryHistory>,
+    pub(crate) arrivals: Arc<dyn Arrivals>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) assets: Arc<dyn Assets>,
     pub(crate) health: Health,

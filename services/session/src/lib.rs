@@ -7,12 +7,14 @@
 //! | [`store`] | where sessions are kept for when their clients come back |
 //! | [`presence`] | who is present on which document, here and on other nodes |
 //! | [`locks`] | advisory locks on documents |
+//! | [`arrivals`] | where sessions were |
 //! | [`grpc`] | sessions for other servers |
 //!
 //! The gateway knows none of this: it holds [`Sessions`](aetherflow_schema::sessions::Sessions),
 //! [`Presence`](aetherflow_schema::presence::Presence) and [`DocumentLocks`](aetherflow_schema::locks::DocumentLocks).
 
 mod alarm;
+pub mod arrivals;
 mod clock;
 mod core;
 pub mod grpc;

@@ -9,3 +9,4 @@ mod native;
 mod repo;
 mod server;
 mod table;
+mod who;

@@ -24,12 +24,15 @@ pub(crate) enum Heard {
     Fetch,
     Presence,
     Ping,
+    AcquireLock,
+    ReleaseLock,
+    ListLocks,
     /// None of these, or none that makes sense.
     Malformed,
 }
 
 impl Heard {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Hello,
         Self::Submit,
         Self::Subscribe,
@@ -37,6 +40,9 @@ impl Heard {
         Self::Fetch,
         Self::Presence,
         Self::Ping,
+        Self::AcquireLock,
+        Self::ReleaseLock,
+        Self::ListLocks,
         Self::Malformed,
     ];
 
@@ -49,6 +55,9 @@ impl Heard {
             Self::Fetch => "fetch",
             Self::Presence => "presence",
             Self::Ping => "ping",
+            Self::AcquireLock => "acquire-lock",
+            Self::ReleaseLock => "release-lock",
+            Self::ListLocks => "list-locks",
             Self::Malformed => "malformed",
         }
     }
@@ -65,10 +74,13 @@ pub(crate) enum Said {
     PresenceEvent,
     GoAway,
     Pong,
+    LockGranted,
+    LockReleased,
+    Locks,
 }
 
 impl Said {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Welcome,
         Self::Receipt,
         Self::Reject,
@@ -77,6 +89,9 @@ impl Said {
         Self::PresenceEvent,
         Self::GoAway,
         Self::Pong,
+        Self::LockGranted,
+        Self::LockReleased,
+        Self::Locks,
     ];
 
     fn name(self) -> &'static str {
@@ -89,6 +104,9 @@ impl Said {
             Self::PresenceEvent => "presence-event",
             Self::GoAway => "go-away",
             Self::Pong => "pong",
+            Self::LockGranted => "lock-granted",
+            Self::LockReleased => "lock-released",
+            Self::Locks => "locks",
         }
     }
 }
@@ -105,6 +123,9 @@ impl From<&server_frame::Kind> for Said {
             Kind::PresenceEvent(_) => Self::PresenceEvent,
             Kind::GoAway(_) => Self::GoAway,
             Kind::Pong(_) => Self::Pong,
+            Kind::LockGranted(_) => Self::LockGranted,
+            Kind::LockReleased(_) => Self::LockReleased,
+            Kind::Locks(_) => Self::Locks,
         }
     }
 }
@@ -120,6 +141,9 @@ impl From<&client_frame::Kind> for Heard {
             Kind::Fetch(_) => Self::Fetch,
             Kind::Presence(_) => Self::Presence,
             Kind::Ping(_) => Self::Ping,
+            Kind::AcquireLock(_) => Self::AcquireLock,
+            Kind::ReleaseLock(_) => Self::ReleaseLock,
+            Kind::ListLocks(_) => Self::ListLocks,
         }
     }
 }

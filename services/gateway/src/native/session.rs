@@ -14,15 +14,15 @@ use aetherflow_schema::{
     close::CloseCode,
     id::DocumentId,
     native::{
-        ClientFrame, Fetch, Hello, PRESENCE_BYTES, Presence, RequestId, SUBMIT_CHANGES, Submit, Subscribe, wire,
-        wire::RejectCode,
+        ClientFrame, Fetch, Hello, KNOWN_CAPABILITIES, LOCKS, PRESENCE_BYTES, Presence, RequestId, SUBMIT_CHANGES,
+        Submit, Subscribe, wire, wire::RejectCode,
     },
     sessions::ResumeToken,
 };
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::expiry::Expiry;
+use super::{expiry::Expiry, locks::LockRequest};
 use crate::{close::Close, metrics::native::Heard};
 
 /// What a client may do.
@@ -49,6 +49,8 @@ pub(super) struct Terms {
 pub(super) struct Session {
     limits: SessionLimits,
     introduced: bool,
+    /// Those of the client's capabilities that are known here.
+    capabilities: Vec<&'static str>,
     requests: HashSet<RequestId>,
     subscriptions: HashSet<DocumentId>,
     present: Expiry,
@@ -71,6 +73,8 @@ pub(super) enum Action {
     Unsubscribe(DocumentId),
     /// Read history.
     Fetch(Fetch),
+    /// Something about locks.
+    Lock(LockRequest),
     /// Tell others on the document.
     Present {
         document: DocumentId,
@@ -103,6 +107,7 @@ impl Session {
         Self {
             limits,
             introduced: false,
+            capabilities: Vec::new(),
             requests: HashSet::new(),
             subscriptions: HashSet::new(),
             present: Expiry::default(),
@@ -141,9 +146,11 @@ impl Session {
                 client_id,
                 token,
                 resume_token,
-                ..
+                capabilities,
             }) => {
                 self.introduced = true;
+                let known = |name: &&&str| capabilities.iter().any(|named| named == **name);
+                self.capabilities = KNOWN_CAPABILITIES.iter().filter(known).copied().collect();
                 Action::Welcome {
                     client: client_id,
                     token: Token(token),
@@ -159,6 +166,20 @@ impl Session {
             },
             ClientFrame::Presence(presence) => self.presence(now, presence),
             ClientFrame::Ping(nonce) => Action::Pong(nonce),
+            ClientFrame::AcquireLock(acquire) => self.lock(acquire.request, LockRequest::Acquire(acquire)),
+            ClientFrame::ReleaseLock(release) => self.lock(release.request, LockRequest::Release(release)),
+            ClientFrame::ListLocks(list) => self.lock(list.request, LockRequest::List(list)),
+        }
+    }
+
+    fn lock(&mut self, request: RequestId, lock: LockRequest) -> Action {
+        if !self.capabilities.contains(&LOCKS) {
+            let detail = "frames about locks need the capability \"locks\"";
+            return Action::Close(Close::because(CloseCode::PolicyViolation, detail));
+        }
+        match self.request(request) {
+            Ok(()) => Action::Lock(lock),
+            Err(close) => Action::Close(close),
         }
     }
 
@@ -261,7 +282,7 @@ impl Session {
                 resume_window_ms: milliseconds(terms.resume_window.as_millis()),
             }),
             server_time_ms: now_ms,
-            capabilities: Vec::new(),
+            capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
             principal: author.principal.as_str().to_owned(),
         }
     }
@@ -290,5 +311,8 @@ fn kind(frame: &ClientFrame) -> Heard {
         ClientFrame::Fetch(_) => Heard::Fetch,
         ClientFrame::Presence(_) => Heard::Presence,
         ClientFrame::Ping(_) => Heard::Ping,
+        ClientFrame::AcquireLock(_) => Heard::AcquireLock,
+        ClientFrame::ReleaseLock(_) => Heard::ReleaseLock,
+        ClientFrame::ListLocks(_) => Heard::ListLocks,
     }
 }

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+mod book;
 mod client;
 mod ephemera;
+mod history;
 mod hostile;
 mod http;
 mod ledger;
 mod limits;
+mod locks;
 mod native;
 mod native_carrier;
 mod native_client;

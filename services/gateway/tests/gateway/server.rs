@@ -26,11 +26,13 @@ use aetherflow_schema::{
     id::{DocumentId, PartitionId},
     sessions::NodeId,
 };
-use aetherflow_session::{Clock, SessionOptions, SessionService, store::memory::MemoryStore};
+use aetherflow_session::{
+    Clock, SessionCompanion, SessionOptions, SessionService, locks::LocalLocks, store::memory::MemoryStore,
+};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::{ledger::Ledger, recorder::Recorder};
+use crate::{book::Book, ledger::Ledger, recorder::Recorder};
 
 /// The longest that anything in these tests may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -71,6 +73,10 @@ impl Access for Policy {
         }
         Ok(())
     }
+
+    fn allows_everywhere(&self, identity: &Identity, operation: Operation) -> Result<(), &'static str> {
+        self.allows(identity, operation, &document(0))
+    }
 }
 
 pub(crate) struct Server {
@@ -82,6 +88,7 @@ pub(crate) struct Server {
     pub(crate) native: NativeService,
     pub(crate) policy: Arc<Policy>,
     pub(crate) sessions: Arc<SessionService>,
+    pub(crate) book: Arc<Book>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -110,9 +117,12 @@ impl Server {
         let metrics = Metrics::default();
         let node = NodeId::named("test").unwrap();
         let store = Arc::new(MemoryStore::default());
-        let sessions = SessionService::start(SessionOptions::new(node), Clock::new(), store, Vec::new());
+        let locks = Arc::new(LocalLocks::start(Clock::new()));
+        let companions: Vec<Arc<dyn SessionCompanion>> = vec![locks.clone()];
+        let sessions = SessionService::start(SessionOptions::new(node), Clock::new(), store, companions);
         let sessions = Arc::new(sessions.await.unwrap());
         let shutdown = Shutdown::new(&ShutdownOptions { drain_ms: 10_000 });
+        let book = Arc::new(Book::default());
         let gateway = Gateway::start(Parts {
             options,
             documents: documents.clone(),
@@ -122,6 +132,9 @@ impl Server {
             permissions: Arc::new(NoPermissions),
             throttle: Arc::new(Unthrottled),
             sessions: sessions.clone(),
+            locks,
+            history: book.clone(),
+            arrivals: book.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
             health: health.clone(),
@@ -140,6 +153,7 @@ impl Server {
             ledger,
             policy,
             sessions,
+            book,
             health,
             metrics,
             shutdown,

@@ -5,13 +5,14 @@ use aetherflow_schema::{
     access::Author,
     documents::{DocumentError, Written},
     id::{DocumentId, Offset},
+    locks::Fence,
     record::EncodedEntry,
 };
 use automerge::Automerge;
 use bytes::Bytes;
 use tokio::{task, time};
 
-use super::{Actor, Answer, InFlight, Then, append_error, now_ms, unreadable};
+use super::{Actor, Answer, InFlight, Then, now_ms, unreadable};
 use crate::{contained, content::Content, intake, json};
 
 impl Actor {
@@ -47,14 +48,14 @@ impl Actor {
             }
         };
         match json::to_automerge(content, now_ms() as i64) {
-            Ok(doc) => self.write(author, doc, answer).await,
+            Ok(doc) => self.write(author, doc, None, answer).await,
             Err(error) => {
                 let _ = answer.send(Err(DocumentError::Invalid(error.to_string())));
             }
         }
     }
 
-    pub(super) async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
+    pub(super) async fn import(&mut self, author: Author, file: Bytes, fence: Option<Fence>, answer: Answer<Written>) {
         let load = task::spawn_blocking(move || contained(|| Automerge::load(&file)));
         let loaded = match time::timeout(self.shared.options.apply_budget, load).await {
             Ok(Ok(Ok(Ok(doc)))) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
@@ -65,7 +66,7 @@ impl Actor {
             Err(_) => Err("reading the file took too long".to_owned()),
         };
         match loaded {
-            Ok(doc) => self.write(author, doc, answer).await,
+            Ok(doc) => self.write(author, doc, fence, answer).await,
             Err(reason) => {
                 let _ = answer.send(Err(DocumentError::Invalid(reason)));
             }
@@ -73,7 +74,13 @@ impl Actor {
     }
 
     /// Queues a document's changes for the log; it is merged into this one when they are committed.
-    pub(super) async fn write(&mut self, author: Author, doc: Automerge, answer: Answer<Written>) {
+    pub(super) async fn write(
+        &mut self,
+        author: Author,
+        doc: Automerge,
+        fence: Option<Fence>,
+        answer: Answer<Written>,
+    ) {
         let mut drafts = Vec::new();
         if self.offset == Offset::ZERO {
             drafts.push(intake::created(&self.document, &author));
@@ -82,14 +89,15 @@ impl Actor {
         drafts.extend(intake::whole(&self.document, &author, &doc, &file));
         let entries: Result<Vec<EncodedEntry>, _> = drafts.iter().map(|draft| draft.encode()).collect();
         let submitted = match entries {
-            Ok(entries) => self.log.submit(entries).await.map_err(append_error),
+            Ok(entries) => self.place(fence, entries).await,
             Err(error) => Err(DocumentError::Invalid(error.to_string())),
         };
         match submitted {
-            Ok(commit) => self.in_flight.push_back(InFlight {
+            Ok((commit, pass)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Write(Box::new(doc), answer),
                 large: false,
+                pass,
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));

@@ -4,5 +4,6 @@
 
 mod common;
 mod entries;
+mod fence;
 mod follow;
 mod sync;
