@@ -21,8 +21,8 @@ use crate::{history::HistoryConfig, sessions::SessionConfig};
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
 
-/// Variables that are not keys: the file's name, and what the build and the tests are told.
-const RESERVED: &[&str] = &["BIN", "CACHE", "CONFIG", "TRACES"];
+/// Variables that are not keys: the file's name, and what commands, the build and the tests are told.
+const RESERVED: &[&str] = &["BIN", "CACHE", "CONFIG", "TOKEN", "TRACES"];
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
