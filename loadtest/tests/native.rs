@@ -82,6 +82,7 @@ fn submit(request: u64, document: &DocumentId, changes: &[Change]) -> ClientFram
             .iter()
             .map(|change| Bytes::copy_from_slice(change.raw_bytes()))
             .collect(),
+        fencing: None,
     })
 }
 

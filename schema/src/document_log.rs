@@ -18,6 +18,7 @@ use crate::{
     access::{AuthorizedEdit, Grant},
     documents::{BoxFuture, DocumentError},
     id::{ChangeHash, DocumentId, Offset},
+    locks::Fence,
     native::{self, Start, wire},
     record::{Entry, EntryKind},
 };
@@ -30,6 +31,9 @@ pub struct Changes {
     /// Automerge changes, each a chunk of its own, in an order in which each stands after those it depends on. One whose
     /// dependencies are not there takes effect when they are.
     pub changes: Vec<Bytes>,
+    /// The lock under which they were made, if it was one: they are placed only while it is held, or if they are stored
+    /// already.
+    pub fence: Option<Fence>,
 }
 
 /// How safely something is stored.

@@ -12,8 +12,9 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    access::{AuthorizedEdit, Grant},
+    access::{Author, AuthorizedEdit, Grant},
     id::{ChangeHash, DocumentId, Offset, StorageId},
+    locks::Fence,
 };
 
 /// A future that can be sent to another thread.
@@ -167,6 +168,8 @@ pub struct HistoryChange {
     pub offset: Option<Offset>,
     /// When it was committed, milliseconds since 1970, when it has an entry of its own.
     pub committed_ms: Option<u64>,
+    /// Whose entry that is, and in which session it was written.
+    pub author: Option<Author>,
 }
 
 /// A stretch of a document's history.
@@ -208,6 +211,9 @@ pub enum DocumentError {
     /// The document is quarantined and cannot be written.
     #[error("the document is quarantined: {0}")]
     Quarantined(String),
+    /// The lock under which the edit was made is not held any more; nothing was done.
+    #[error("the edit was made under a lock that is not held any more")]
+    Fenced,
     /// Too much is waiting; nothing was done.
     #[error("too much is waiting; try again")]
     Overloaded,
@@ -238,7 +244,9 @@ impl DocumentError {
     /// When trying again makes sense.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::NotFound | Self::NoSuchPlace(_) | Self::Invalid(_) | Self::Quarantined(_) => Retry::Never,
+            Self::NotFound | Self::NoSuchPlace(_) | Self::Invalid(_) | Self::Quarantined(_) | Self::Fenced => {
+                Retry::Never
+            }
             Self::Overloaded | Self::Unknown(_) | Self::Stopping => Retry::After(Duration::from_secs(1)),
             Self::ReadOnly(_) | Self::Unreadable(_) => Retry::After(Duration::from_secs(30)),
         }
@@ -257,8 +265,14 @@ pub trait Documents: Send + Sync + 'static {
         content: Option<serde_json::Value>,
     ) -> BoxFuture<'_, Result<Written, DocumentError>>;
 
-    /// Merges an automerge file into a document, creating it when it does not exist.
-    fn import(&self, edit: AuthorizedEdit<DocumentId>, file: Bytes) -> BoxFuture<'_, Result<Written, DocumentError>>;
+    /// Merges an automerge file into a document, creating it when it does not exist; only while the lock is held, if it was
+    /// made under one.
+    fn import(
+        &self,
+        edit: AuthorizedEdit<DocumentId>,
+        file: Bytes,
+        fence: Option<Fence>,
+    ) -> BoxFuture<'_, Result<Written, DocumentError>>;
 
     /// The document as JSON.
     fn read(&self, grant: Grant, at: At) -> BoxFuture<'_, Result<DocumentJson, DocumentError>>;

@@ -18,11 +18,13 @@
 //! | [`network`] | where somebody is, as limits count it |
 //! | [`presence`] | who is present on which document |
 //! | [`locks`] | who works on which document |
+//! | [`history`] | who wrote what, when, and from where |
 
 pub mod access;
 pub mod close;
 pub mod document_log;
 pub mod documents;
+pub mod history;
 pub mod id;
 pub mod limits;
 pub mod locks;

@@ -1,14 +1,16 @@
 //! Advisory locks on documents: who says that they are working on what.
 //!
-//! A lock keeps nobody from editing; it tells applications whose turn it is. Whoever acts outside of the document on the
-//! strength of a lock passes its [`Fencing`] token on, so that one who held it earlier, and does not know that it expired, is
-//! told apart. The rules that every implementation of [`DocumentLocks`] keeps:
+//! A lock keeps nobody from editing; it tells applications whose turn it is. Whoever acts on the strength of a lock passes its
+//! [`Fencing`] token on, so that one who held it earlier, and does not know that it expired, is told apart: edits that carry a
+//! token are placed in the log only while the lock is held with it, which a [`Fence`] says to whoever places them. The rules
+//! that every implementation of [`DocumentLocks`] keeps:
 //!
 //! * at any time one session at most holds a document's lock;
 //! * the tokens of a document grow with every change of hands, whatever happens to the process;
-//! * a lock that is not renewed in time is free.
+//! * a lock that is not renewed in time is free;
+//! * a token is given out only when no edit is under way that passed under an earlier one of the document.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     access::{Author, Principal},
@@ -21,6 +23,9 @@ pub const LOCK_TTL_MAX: Duration = Duration::from_secs(3600);
 
 /// Locks that one session may hold.
 pub const LOCKS_PER_SESSION: usize = 256;
+
+/// After so long it is worth asking again for a lock under which edits are being stored: a few commits.
+const SETTLING: Duration = Duration::from_millis(20);
 
 /// Locks in one page of a list.
 pub const LOCKS_PAGE: usize = 1000;
@@ -53,6 +58,9 @@ pub enum LockError {
     /// It expired, was released, or belongs to another session.
     #[error("the lock is not held, or not with this token")]
     NotHeld,
+    /// Nobody holds it, and edits that were made under it are still being stored.
+    #[error("edits that were made under the lock are still being stored")]
+    Settling,
     /// For no time, or too long a time.
     #[error("a lock is held for 1 ms to an hour")]
     Ttl,
@@ -70,9 +78,55 @@ impl LockError {
         match self {
             Self::NotHeld | Self::Ttl | Self::TooMany => Retry::Never,
             Self::Held(_) | Self::Unavailable(_) => Retry::After(Duration::from_secs(1)),
+            Self::Settling => Retry::After(SETTLING),
         }
     }
 }
+
+/// An edit that may be placed, as to the lock under which it was made. Held until it is known what became of the edit: until
+/// then nobody else is given the lock.
+pub trait Pass: Send + Sync {}
+
+/// The lock under which an edit was made, for whoever places it in the log. Cheap to clone.
+#[derive(Clone)]
+pub struct Fence {
+    document: DocumentId,
+    fencing: Fencing,
+    locks: Arc<dyn DocumentLocks>,
+}
+
+impl Fence {
+    /// The lock of a document with this token.
+    pub fn new(locks: Arc<dyn DocumentLocks>, document: DocumentId, fencing: Fencing) -> Self {
+        Self {
+            document,
+            fencing,
+            locks,
+        }
+    }
+
+    /// To be asked directly before the edit is placed. Never blocks.
+    ///
+    /// # Errors
+    /// When the lock is not held with this token, or that cannot be found out.
+    pub fn pass(&self) -> Result<Box<dyn Pass>, LockError> {
+        self.locks.pass(&self.document, self.fencing)
+    }
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fence({} of {})", self.fencing.0, self.document)
+    }
+}
+
+impl PartialEq for Fence {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.document, self.fencing) == (&other.document, other.fencing)
+    }
+}
+
+impl Eq for Fence {}
 
 /// The locks of all documents. Nothing waits for a lock to become free.
 pub trait DocumentLocks: Send + Sync + 'static {
@@ -98,6 +152,13 @@ pub trait DocumentLocks: Send + Sync + 'static {
 
     /// Gives back all that a session holds: it is over.
     fn release_all(&self, session: SessionId) -> BoxFuture<'_, Result<(), LockError>>;
+
+    /// Lets an edit pass that was made under this token, whoever sends it: [`LockError::NotHeld`] unless the lock is held with
+    /// it at this moment. Never blocks: an implementation whose locks are kept elsewhere knows what it gave out.
+    fn pass(&self, document: &DocumentId, fencing: Fencing) -> Result<Box<dyn Pass>, LockError>;
+
+    /// The locks of a session, in the order of the documents' ids.
+    fn of_session(&self, session: SessionId) -> BoxFuture<'_, Result<Vec<Lock>, LockError>>;
 
     /// Who holds a document's lock.
     fn holder(&self, document: &DocumentId) -> BoxFuture<'_, Result<Option<Lock>, LockError>>;

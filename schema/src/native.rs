@@ -21,10 +21,13 @@ use bytes::Bytes;
 use prost::Message;
 
 pub use self::{
-    client::{ClientFrame, Fetch, Hello, Presence, Start, Submit, Subscribe},
+    client::{AcquireLock, ClientFrame, Fetch, Hello, ListLocks, Presence, ReleaseLock, Start, Submit, Subscribe},
     error::FrameError,
 };
-use crate::documents::{DocumentError, Retry};
+use crate::{
+    documents::{DocumentError, Retry},
+    locks::{Lock, LockError},
+};
 
 /// The protocol's name, in ALPN.
 pub const PROTOCOL: &str = "aether/1";
@@ -34,6 +37,12 @@ pub const SUBPROTOCOL: &str = "aether.1";
 
 /// Where it is spoken over WebSocket.
 pub const PATH: &str = "/v1/sync";
+
+/// The capability of frames about locks, and of `Submit.fencing`.
+pub const LOCKS: &str = "locks";
+
+/// The capabilities of this version.
+pub const KNOWN_CAPABILITIES: &[&str] = &[LOCKS];
 
 /// Bytes of a token in [`Hello`].
 pub const TOKEN_BYTES: usize = 8192;
@@ -93,7 +102,19 @@ macro_rules! server_kinds {
     };
 }
 
-server_kinds!(Welcome, Receipt, Reject, Snapshot, Ops, PresenceEvent, GoAway, Pong);
+server_kinds!(
+    Welcome,
+    Receipt,
+    Reject,
+    Snapshot,
+    Ops,
+    PresenceEvent,
+    GoAway,
+    Pong,
+    LockGranted,
+    LockReleased,
+    Locks
+);
 
 impl From<&DocumentError> for wire::RejectCode {
     fn from(error: &DocumentError) -> Self {
@@ -102,6 +123,7 @@ impl From<&DocumentError> for wire::RejectCode {
             DocumentError::NoSuchPlace(_) => Self::NoSuchPlace,
             DocumentError::Invalid(_) => Self::Invalid,
             DocumentError::Quarantined(_) => Self::Quarantined,
+            DocumentError::Fenced => Self::StaleFencing,
             DocumentError::Overloaded => Self::Overloaded,
             DocumentError::ReadOnly(_) => Self::ReadOnly,
             DocumentError::Unknown(_) => Self::OutcomeUnknown,
@@ -111,17 +133,54 @@ impl From<&DocumentError> for wire::RejectCode {
     }
 }
 
+impl From<&LockError> for wire::RejectCode {
+    fn from(error: &LockError) -> Self {
+        match error {
+            LockError::Held(_) | LockError::Settling => Self::Locked,
+            LockError::NotHeld => Self::StaleFencing,
+            LockError::Ttl => Self::Invalid,
+            LockError::TooMany => Self::TooLarge,
+            LockError::Unavailable(_) => Self::OutcomeUnknown,
+        }
+    }
+}
+
+impl From<&Lock> for wire::Lock {
+    fn from(lock: &Lock) -> Self {
+        Self {
+            document: Bytes::copy_from_slice(lock.document.as_bytes()),
+            fencing: lock.fencing.0,
+            session_id: Bytes::copy_from_slice(lock.session.0.as_bytes()),
+            principal: lock.principal.as_str().to_owned(),
+            until_ms: lock.until_ms,
+        }
+    }
+}
+
+fn retry_after_ms(retry: Retry) -> Option<u32> {
+    match retry {
+        Retry::Never => None,
+        Retry::After(delay) => Some(delay.as_millis().try_into().unwrap_or(u32::MAX)),
+    }
+}
+
 impl wire::Reject {
     /// The answer to a request on a document that failed.
     pub fn of(request: RequestId, error: &DocumentError) -> Self {
-        let retry_after_ms = match error.retry() {
-            Retry::Never => None,
-            Retry::After(delay) => Some(delay.as_millis().try_into().unwrap_or(u32::MAX)),
-        };
         Self {
             request_id: request.0,
             code: wire::RejectCode::from(error).into(),
-            retry_after_ms,
+            retry_after_ms: retry_after_ms(error.retry()),
+            message: error.to_string(),
+        }
+    }
+
+    /// The answer to a request about a lock that failed.
+    pub fn of_lock(request: RequestId, error: &LockError) -> Self {
+        Self {
+            request_id: request.0,
+            code: wire::RejectCode::from(error).into(),
+            retry_after_ms: retry_after_ms(error.retry()),
             message: error.to_string(),
         }
     }

@@ -30,7 +30,7 @@
 mod entry;
 mod frame;
 
-pub use entry::{EncodedEntry, Entry, EntryDraft, EntryKind, TraceContext};
+pub use entry::{EncodedEntry, Entry, EntryDraft, EntryHead, EntryKind, TraceContext};
 pub use frame::{Frame, FrameBuilder, FrameHeader, FrameKind};
 
 use crate::{id::ChainHash, limits};

@@ -73,6 +73,7 @@ impl Requests {
                 .iter()
                 .map(|change| Bytes::copy_from_slice(change.raw_bytes()))
                 .collect(),
+            fencing: None,
         };
         Some(ClientFrame::Submit(submit).encode())
     }
@@ -112,6 +113,9 @@ impl Shared {
             }
             Kind::Ops(ops) => self.told(&ops.document, |replica| replica.hear_entries(&ops.entries)),
             Kind::Welcome(_) | Kind::PresenceEvent(_) | Kind::GoAway(_) | Kind::Pong(_) => Ok(()),
+            Kind::LockGranted(_) | Kind::LockReleased(_) | Kind::Locks(_) => {
+                Err(WireError::Nonsense("nobody asked for a lock".to_owned()))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use aetherflow_schema::{
     access::{Author, Principal},
+    history::{Authored, AuthoredQuery},
     id::{ChangeHash, DocumentId, Offset, OpId, PartitionId, SessionId},
     record::{EncodedEntry, EntryDraft, EntryKind, Frame},
 };
@@ -25,6 +26,7 @@ pub fn check<S: Storage>(empty: impl Fn() -> S) {
     the_newest_snapshot_is_served(&empty());
     a_large_entry_is_kept(&empty());
     partitions_do_not_see_one_another(&empty());
+    what_somebody_wrote_is_found_by_time_in_pages(&empty());
 }
 
 /// An entry for tests: everything about it follows from the document, a number and the payload.
@@ -32,6 +34,14 @@ pub fn check<S: Storage>(empty: impl Fn() -> S) {
 /// # Panics
 /// When the payload is too long for an entry.
 pub fn entry(document: &DocumentId, n: u64, payload: &[u8]) -> EncodedEntry {
+    entry_by(&Principal::anonymous(), document, n, payload)
+}
+
+/// The same by somebody.
+///
+/// # Panics
+/// When the payload is too long for an entry.
+pub fn entry_by(principal: &Principal, document: &DocumentId, n: u64, payload: &[u8]) -> EncodedEntry {
     let mut op = [0; 32];
     op[..8].copy_from_slice(&n.to_be_bytes());
     let draft = EntryDraft {
@@ -39,7 +49,7 @@ pub fn entry(document: &DocumentId, n: u64, payload: &[u8]) -> EncodedEntry {
         document: document.clone(),
         op_id: OpId(op),
         author: Author {
-            principal: Principal::anonymous(),
+            principal: principal.clone(),
             session: SessionId(Default::default()),
         },
         trace: None,
@@ -74,6 +84,7 @@ fn operation(document: &DocumentId, op: OpId) -> Operation<'_> {
 pub struct Writer<'a, S> {
     store: &'a S,
     core: Partition<u64>,
+    now_us: u64,
 }
 
 impl<'a, S: Storage> Writer<'a, S> {
@@ -86,7 +97,13 @@ impl<'a, S: Storage> Writer<'a, S> {
         Self {
             store,
             core: Partition::lead(partition, 0, tail, Quorum { needed: 1 }),
+            now_us: 1_000,
         }
+    }
+
+    /// What is appended from now on is committed at this time.
+    pub fn at(&mut self, now_us: u64) {
+        self.now_us = now_us;
     }
 
     /// Appends entries of one document in one batch and returns their offsets.
@@ -100,7 +117,7 @@ impl<'a, S: Storage> Writer<'a, S> {
             .collect();
         let known = ok(self.store.lookup(&operations));
         let mut effects = Vec::new();
-        self.core.submit(1_000, 0, entries, &known, &mut effects);
+        self.core.submit(self.now_us, 0, entries, &known, &mut effects);
         self.core.seal(&mut effects);
         let mut appended = None;
         while !effects.is_empty() {
@@ -301,4 +318,82 @@ fn partitions_do_not_see_one_another<S: Storage>(store: &S) {
         assert_eq!((appended.partition, appended.last()), (partition, Offset(1)));
         assert_eq!(ok(store.frames(partition, Offset(1), usize::MAX)).len(), 1);
     }
+}
+
+/// What every page of a query says, one after the other.
+///
+/// # Panics
+/// When pages do not come to an end, or have more than was asked for.
+pub fn all_authored<S: Storage>(store: &S, query: &AuthoredQuery) -> Vec<Authored> {
+    let mut query = query.clone();
+    let mut found = Vec::new();
+    loop {
+        let page = ok(store.authored(&query));
+        assert!(page.entries.len() <= query.limit && page.unreadable.is_empty());
+        found.extend(page.entries);
+        assert!(page.next.is_none() || page.next > query.after, "a page leads on");
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return found,
+        }
+    }
+}
+
+fn what_somebody_wrote_is_found_by_time_in_pages<S: Storage>(store: &S) {
+    let somebody = |name: &str| Principal::named(name).unwrap_or_else(|| panic!("{name} is a name"));
+    // One name is the beginning of another one.
+    let (ada, adam) = (somebody("ada"), somebody("adam"));
+    let mut expected = Vec::new();
+    for partition in 0..4 {
+        let mut writer = Writer::new(store, PartitionId(partition));
+        let documents = [document_in(partition, 1), document_in(partition, 2)];
+        for round in 0..20u64 {
+            // Partitions take turns, and two frames of a partition are of the same moment.
+            let now_us = 1_000 + 10 * (round / 2) + u64::from(partition % 2);
+            writer.at(now_us);
+            let batch: Vec<EncodedEntry> = (0..6)
+                .map(|n| {
+                    let author = if n % 3 == 1 { &adam } else { &ada };
+                    entry_by(author, &documents[n as usize % 2], 6 * round + n, &[7; 5])
+                })
+                .collect();
+            for (n, offset) in (0..6).zip(writer.append(&batch).offsets) {
+                if n % 3 != 1 {
+                    expected.push((now_us, partition, offset, documents[n % 2].clone()));
+                }
+            }
+        }
+    }
+    expected.sort_unstable();
+    let shown = |entries: Vec<Authored>| -> Vec<_> {
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.bytes == 5 && entry.kind == EntryKind::Change)
+        );
+        let parts = entries.into_iter().map(|entry| (entry.position, entry.document));
+        parts
+            .map(|(at, document)| (at.committed_us, at.partition.0, at.offset, document))
+            .collect()
+    };
+    let all = AuthoredQuery::all(ada.clone());
+    for limit in [1, 7, 1000] {
+        let query = AuthoredQuery { limit, ..all.clone() };
+        assert_eq!(shown(all_authored(store, &query)), expected, "pages of {limit}");
+    }
+    let document = document_in(2, 2);
+    let query = AuthoredQuery {
+        document: Some(document.clone()),
+        since_us: 1_010,
+        until_us: 1_050,
+        limit: 3,
+        ..all
+    };
+    let meant = |row: &&(u64, u16, Offset, DocumentId)| row.3 == document && (1_010..1_050).contains(&row.0);
+    let some: Vec<_> = expected.iter().filter(meant).cloned().collect();
+    assert!(some.len() > 6);
+    assert_eq!(shown(all_authored(store, &query)), some);
+    let others = all_authored(store, &AuthoredQuery::all(adam));
+    assert_eq!(others.len(), 4 * 20 * 2);
+    assert!(all_authored(store, &AuthoredQuery::all(somebody("ad"))).is_empty());
 }

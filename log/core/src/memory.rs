@@ -6,6 +6,7 @@ use std::{
 };
 
 use aetherflow_schema::{
+    history::{Authored, AuthoredPage, AuthoredQuery, Position},
     id::{DocumentId, Offset, OpId, PartitionId},
     record::{Entry, Frame, RecordError},
 };
@@ -191,6 +192,38 @@ impl Storage for MemoryStorage {
         ids.retain(|id| after.is_none_or(|after| key(id) > key(after)));
         ids.truncate(limit);
         Ok(ids)
+    }
+
+    fn authored(&self, query: &AuthoredQuery) -> Result<AuthoredPage, StorageError> {
+        let contents = self.lock();
+        let mut entries: Vec<Authored> = contents
+            .by_document
+            .values()
+            .filter(|entry| entry.draft.author.principal == query.principal)
+            .filter(|entry| query.document.as_ref().is_none_or(|of| *of == entry.draft.document))
+            .map(|entry| Authored {
+                position: Position {
+                    committed_us: entry.committed_us,
+                    partition: entry.draft.document.partition(self.partitions),
+                    offset: entry.offset,
+                },
+                document: entry.draft.document.clone(),
+                kind: entry.draft.kind,
+                op_id: entry.draft.op_id,
+                session: entry.draft.author.session,
+                bytes: entry.draft.payload.len() as u64,
+            })
+            .filter(|entry| (query.since_us..query.until_us).contains(&entry.position.committed_us))
+            .filter(|entry| Some(entry.position) > query.after)
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.position);
+        let more = entries.len() > query.limit.max(1);
+        entries.truncate(query.limit.max(1));
+        Ok(AuthoredPage {
+            next: entries.last().map(|last| last.position).filter(|_| more),
+            entries,
+            unreadable: Vec::new(),
+        })
     }
 
     fn put_snapshot(&self, document: &DocumentId, snapshot: &Snapshot) -> Result<(), StorageError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aetherflow_schema::{
+    history::{AuthoredPage, AuthoredQuery},
     id::{ChangeHash, DocumentId, Offset, OpId, PartitionId},
     record::{Entry, Frame},
 };
@@ -66,7 +67,7 @@ pub struct Verified {
 ///
 /// # What every implementation guarantees
 /// * [`write`](Self::write) is atomic and durable: when it returns `Ok`, all frames of the batch, with their entries in the
-///   op-id index and the per-document index, survive the loss of power; after a crash a batch is there whole or not at all.
+///   indexes by op id, document and principal, survive the loss of power; after a crash a batch is there whole or not at all.
 /// * Nothing of a batch can be read before it is durable.
 /// * A failed write puts the store in failsafe: all later writes fail with [`StorageError::Failsafe`], reads go on.
 /// * What is read is what was written: a checksum that does not match is [`StorageError::Unreadable`], never data.
@@ -102,6 +103,10 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Up to `limit` documents that have entries, in a fixed order, after `after`.
     fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError>;
+
+    /// A page of what a principal wrote, of partitions that are sound; the others are named. Of the partition of a document
+    /// that is asked for, [`StorageError::Quarantined`]. One page costs a bounded amount of work.
+    fn authored(&self, query: &AuthoredQuery) -> Result<AuthoredPage, StorageError>;
 
     /// Keeps a snapshot and drops the older ones of the document but the newest of them. A snapshot is a cache: losing it
     /// costs time only.

@@ -15,6 +15,7 @@ use aetherflow_log_core::{
     storage::{Operation, Snapshot, Verified},
 };
 use aetherflow_schema::{
+    history::{Authored, AuthoredPage, AuthoredQuery, Position},
     id::{DocumentId, Offset, OpId, PartitionId},
     record::{EncodedEntry, Entry, Frame},
 };
@@ -231,6 +232,26 @@ impl LogHandle {
     /// Documents that exist, in pages. Blocks on the disk.
     pub fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
         self.0.storage.documents(after, limit)
+    }
+
+    /// A page of what a principal wrote and what is committed. Blocks on the disk.
+    pub fn authored(&self, query: &AuthoredQuery) -> Result<AuthoredPage, StorageError> {
+        let committed: Vec<Offset> = (0..self.partitions())
+            .map(|partition| self.committed(PartitionId(partition)))
+            .collect();
+        let mut page = self.0.storage.authored(query)?;
+        let is_committed = |entry: &Authored| {
+            let Position { partition, offset, .. } = entry.position;
+            committed
+                .get(usize::from(partition.0))
+                .is_some_and(|end| offset <= *end)
+        };
+        // What is not committed yet is the end: whoever goes on later finds it then.
+        if let Some(end) = page.entries.iter().position(|entry| !is_committed(entry)) {
+            page.entries.truncate(end);
+            page.next = None;
+        }
+        Ok(page)
     }
 
     /// The newest snapshot of a document. Blocks on the disk.

@@ -1,6 +1,6 @@
 //! The index rows of a stretch of the log, in memory.
 //!
-//! **Owns** the rows of both indexes for the frames it was given, and how far the log is indexed once they are in tables.
+//! **Owns** the rows of all indexes for the frames it was given, and how far the log is indexed once they are in tables.
 //! **Inputs**: committed frames, in order.
 //! **Effects**: none; it is data, read by look-ups and written out by `tables`.
 //! **Invariants**: it holds the rows of a frame all or not at all; adding the same frames again gives the same rows.
@@ -13,10 +13,10 @@ use std::collections::HashMap;
 
 use aetherflow_schema::{
     id::{Offset, OpId},
-    record::{Frame, RecordError},
+    record::{EntryHead, Frame, RecordError},
 };
 
-use crate::keys;
+use crate::keys::{self, Stamp};
 
 /// A document's entry: the first offset of its frame, and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,14 @@ impl Place {
     }
 }
 
-/// A document's number in a generation.
+/// A principal's entry: its frame, and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Written {
+    pub(crate) stamp: Stamp,
+    pub(crate) place: u16,
+}
+
+/// A document's number in a generation, or a principal's.
 type Number = u32;
 
 /// See the [module](self).
@@ -41,6 +48,10 @@ pub(crate) struct Generation {
     /// Of each document, ascending.
     places: Vec<Vec<Place>>,
     ops: HashMap<(Number, OpId), Offset>,
+    /// By name.
+    principals: HashMap<Vec<u8>, Number>,
+    /// Of each principal, ascending.
+    written: Vec<Vec<Written>>,
     indexed: Vec<Offset>,
     bytes: usize,
 }
@@ -53,6 +64,8 @@ impl Generation {
             places: Vec::new(),
             // At once, since growing it later would hold up the writer.
             ops: HashMap::with_capacity(entries),
+            principals: HashMap::new(),
+            written: Vec::new(),
             indexed,
             bytes: 0,
         }
@@ -75,9 +88,26 @@ impl Generation {
 
     pub(crate) fn add(&mut self, frame: &Frame) -> Result<(), RecordError> {
         let header = frame.header();
+        let stamp = Stamp {
+            committed_us: header.committed_us,
+            partition: header.partition,
+            base: header.base,
+        };
         let mut prefix = Vec::new();
-        for (place, ids) in (0u16..).zip(frame.ids()) {
-            let (document, op) = ids?;
+        let mut author = None;
+        for (place, head) in (0u16..).zip(frame.heads()) {
+            let EntryHead {
+                document,
+                op_id: op,
+                principal,
+            } = head?;
+            // Entries of one frame are mostly by the same principal.
+            let number = match author {
+                Some((name, number)) if name == principal => number,
+                _ => self.principal(principal),
+            };
+            author = Some((principal, number));
+            self.write(number, Written { stamp, place });
             keys::write_document(&mut prefix, header.partition, document);
             let place = Place {
                 base: header.base,
@@ -98,6 +128,43 @@ impl Generation {
         self.indexed[usize::from(header.partition.0)] = header.last();
         self.bytes += frame.bytes().len();
         Ok(())
+    }
+
+    fn principal(&mut self, name: &[u8]) -> Number {
+        if let Some(number) = self.principals.get(name) {
+            return *number;
+        }
+        let number = self.written.len() as Number;
+        self.principals.insert(name.to_vec(), number);
+        self.written.push(Vec::new());
+        number
+    }
+
+    fn write(&mut self, principal: Number, entry: Written) {
+        let written = &mut self.written[principal as usize];
+        if written.last().is_none_or(|last| *last < entry) {
+            return written.push(entry);
+        }
+        // Another partition's frame of the same moment, or the clock was set back. What is here already is added again.
+        if let Err(place) = written.binary_search(&entry) {
+            written.insert(place, entry);
+        }
+    }
+
+    /// The entries of a principal, in order.
+    pub(crate) fn written(&self, principal: &[u8]) -> &[Written] {
+        let number = self.principals.get(principal);
+        number.map_or(&[], |number| &self.written[*number as usize])
+    }
+
+    /// What all keys of each principal begin with, and its entries, both in the order of their keys.
+    pub(crate) fn all_written(&self) -> impl Iterator<Item = (Vec<u8>, &[Written])> {
+        let principals = self.principals.iter();
+        let mut principals: Vec<_> = principals
+            .map(|(name, number)| (keys::principal(name), self.written[*number as usize].as_slice()))
+            .collect();
+        principals.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        principals.into_iter()
     }
 
     /// Where an operation of a document stands.

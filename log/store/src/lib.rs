@@ -3,7 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`keys`] | the whole key space, in one place |
-//! | `entry`, `by_doc`, `op_id`, `snapshot`, `meta` | one key family each: its values, how it is read |
+//! | `entry`, `by_doc`, `by_principal`, `op_id`, `snapshot`, `meta` | one key family each: its values, how it is read |
 //! | `generation`, `pending` | the index rows of the newest frames, in memory |
 //! | `tables`, `database` | how they become tables, and the thread that does it |
 //! | `options` | how RocksDB is set up, and why |
@@ -14,6 +14,7 @@
 //! | [`RocksStore`] | the [`Storage`](aetherflow_log_core::Storage) made of them |
 
 mod by_doc;
+mod by_principal;
 mod database;
 mod entry;
 mod failsafe;

@@ -111,7 +111,7 @@ fn family_options(family: Family, cache: Option<&Cache>) -> Options {
         // Nearly every look-up is for an operation that is new: a filter answers it.
         Family::OpId => table.set_bloom_filter(10.0, false),
         // Its rows come as whole tables.
-        Family::ByDoc => {}
+        Family::ByDoc | Family::ByPrincipal => {}
         // Already compressed by automerge.
         Family::Snapshot => options.set_compression_type(DBCompressionType::None),
         Family::Meta => options.set_write_buffer_size(MIB),

@@ -24,7 +24,7 @@ use aetherflow_schema::{
 };
 
 use crate::{
-    generation::{Generation, Place},
+    generation::{Generation, Place, Written},
     keys::OpKey,
 };
 
@@ -142,6 +142,25 @@ impl Pending {
             })
             .copied()
             .collect()
+    }
+
+    /// Up to `limit` entries of a principal that begin at `from`, in order.
+    pub(crate) fn written(&self, principal: &[u8], from: Written, limit: usize) -> Vec<Written> {
+        let state = self.lock();
+        let mut written: Vec<Written> = state
+            .oldest_first()
+            .flat_map(|generation| {
+                let written = generation.written(principal);
+                let start = written.partition_point(|entry| *entry < from);
+                written[start..].iter().take(limit)
+            })
+            .copied()
+            .collect();
+        drop(state);
+        // Each generation has its own in order; clocks are set back at times.
+        written.sort_unstable();
+        written.truncate(limit);
+        written
     }
 
     /// The newest entry of a document.

@@ -24,13 +24,14 @@ pub(crate) fn rebuild(
     judged: &mut [Result<Tail, Damage>],
 ) -> Result<Generation, OpenError> {
     let indexed = tables::indexed(db, judged.len() as u16).map_err(OpenError::Corrupt)?;
-    let mut generation = Generation::after(indexed.clone(), options.index_entries);
-    for ((partition, judged), indexed) in (0..).map(PartitionId).zip(judged).zip(indexed) {
+    let lowest = indexed.iter().map(|(lowest, _)| *lowest).collect();
+    let mut generation = Generation::after(lowest, options.index_entries);
+    for ((partition, judged), (indexed, highest)) in (0..).map(PartitionId).zip(judged).zip(indexed) {
         let Ok(tail) = judged else { continue };
-        if indexed > tail.offset {
+        if highest > tail.offset {
             *judged = Err(Damage {
                 offset: tail.offset.next(),
-                reason: format!("entries {} to {indexed} were indexed and are gone", tail.offset.next()),
+                reason: format!("entries {} to {highest} were indexed and are gone", tail.offset.next()),
             });
             continue;
         }

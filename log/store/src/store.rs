@@ -11,6 +11,7 @@ use aetherflow_log_core::{
     storage::{Operation, Snapshot, Verified},
 };
 use aetherflow_schema::{
+    history::{AuthoredPage, AuthoredQuery},
     id::{DocumentId, Offset, PartitionId},
     record::{Entry, Frame},
 };
@@ -18,7 +19,7 @@ use rocksdb::{ColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
 use uuid::Uuid;
 
 use crate::{
-    by_doc,
+    by_doc, by_principal,
     database::{Database, Indexed},
     entry,
     failsafe::Failsafe,
@@ -290,6 +291,14 @@ impl Storage for RocksStore {
 
     fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
         self.read(|database| by_doc::documents(database, self.partitions, after, limit))
+    }
+
+    fn authored(&self, query: &AuthoredQuery) -> Result<AuthoredPage, StorageError> {
+        if let Some(document) = &query.document {
+            self.partition_of(document)?;
+        }
+        let sound = |partition| self.check_sound(partition).is_ok();
+        self.read(|database| by_principal::authored(database, self.partitions, sound, query))
     }
 
     fn put_snapshot(&self, document: &DocumentId, snapshot: &Snapshot) -> Result<(), StorageError> {

@@ -4,7 +4,7 @@
 //! **Inputs**: a generation of rows. **Effects**: one table in each index family.
 //! **Invariants**: a table is moved into the database whole, after its fsync, together with the mark that says up to which
 //! offset of each partition its family is now complete. A mark is never ahead of its family's rows.
-//! **On failure**, and in a crash between any two steps, the marks of the two families may differ and a file may be left
+//! **On failure**, and in a crash between any two steps, the marks of the families may differ and a file may be left
 //! over. The lower mark counts, rows written twice are the same rows, and the file is removed at the next opening.
 
 use std::{fs, io, path::PathBuf};
@@ -13,7 +13,7 @@ use aetherflow_schema::id::Offset;
 use rocksdb::{DB, IngestExternalFileOptions, SstFileWriter};
 
 use crate::{
-    by_doc,
+    by_doc, by_principal,
     generation::Generation,
     keys::{self, Family},
     op_id,
@@ -22,11 +22,16 @@ use crate::{
 };
 
 /// The families whose rows follow from the frames.
-pub(crate) const INDEXES: [Family; 2] = [Family::ByDoc, Family::OpId];
+pub(crate) const INDEXES: [Family; 3] = [Family::ByDoc, Family::ByPrincipal, Family::OpId];
 
-/// Brings the rows of a generation into both families.
+/// Brings the rows of a generation into each family that does not have them yet: one index may be behind the others, when it
+/// is new, or was lost.
 pub(crate) fn put_away(db: &DB, options: &StoreOptions, generation: &Generation) -> Result<(), String> {
     INDEXES.into_iter().try_for_each(|family| {
+        let mark = mark(db, family, generation.indexed().len())?;
+        if mark.iter().zip(generation.indexed()).all(|(has, wants)| has >= wants) {
+            return Ok(());
+        }
         let table = write(options, family, generation)?;
         ingest(db, family, &table)
     })
@@ -42,6 +47,7 @@ pub(crate) fn write(options: &StoreOptions, family: Family, generation: &Generat
     let written = table.open(&path).and_then(|()| {
         match family {
             Family::ByDoc => by_doc::write(&mut table, generation)?,
+            Family::ByPrincipal => by_principal::write(&mut table, generation)?,
             _ => op_id::write(&mut table, generation)?,
         }
         table.put(keys::INDEXED, encode(generation.indexed()))?;
@@ -63,25 +69,32 @@ pub(crate) fn ingest(db: &DB, index: Family, table: &PathBuf) -> Result<(), Stri
         .map_err(|error| format!("the {} index does not take its table: {error}", index.name()))
 }
 
-/// For each partition the offset up to which both families are complete.
-pub(crate) fn indexed(db: &DB, partitions: u16) -> Result<Vec<Offset>, String> {
-    let mut lowest = vec![Offset(u64::MAX); usize::from(partitions)];
+/// For each partition the offset up to which all families are complete, and the one up to which any is: a mark is never
+/// ahead of the log.
+pub(crate) fn indexed(db: &DB, partitions: u16) -> Result<Vec<(Offset, Offset)>, String> {
+    let mut range = vec![(Offset(u64::MAX), Offset::ZERO); usize::from(partitions)];
     for index in INDEXES {
-        let mark = db
-            .get_cf(family(db, index), keys::INDEXED)
-            .map_err(|error| format!("the mark of the {} index cannot be read: {error}", index.name()))?;
-        let offsets = match mark {
-            Some(mark) => decode(&mark),
-            None => vec![Offset::ZERO; lowest.len()],
-        };
-        if offsets.len() != lowest.len() {
-            return Err(format!("the mark of the {} index is malformed", index.name()));
-        }
-        for (lowest, offset) in lowest.iter_mut().zip(offsets) {
+        for ((lowest, highest), offset) in range.iter_mut().zip(mark(db, index, usize::from(partitions))?) {
             *lowest = offset.min(*lowest);
+            *highest = offset.max(*highest);
         }
     }
-    Ok(lowest)
+    Ok(range)
+}
+
+/// For each partition the offset up to which a family is complete.
+fn mark(db: &DB, index: Family, partitions: usize) -> Result<Vec<Offset>, String> {
+    let mark = db
+        .get_cf(family(db, index), keys::INDEXED)
+        .map_err(|error| format!("the mark of the {} index cannot be read: {error}", index.name()))?;
+    let offsets = match mark {
+        Some(mark) => decode(&mark),
+        None => vec![Offset::ZERO; partitions],
+    };
+    if offsets.len() != partitions {
+        return Err(format!("the mark of the {} index is malformed", index.name()));
+    }
+    Ok(offsets)
 }
 
 /// Removes what a crash left over.

@@ -6,7 +6,9 @@ use aetherflow_schema::{
     record::Frame,
 };
 
-use crate::{by_doc, database::Database, entry, generation::Generation, keys::OpKey, op_id, store::ReadError};
+use crate::{
+    by_doc, by_principal, database::Database, entry, generation::Generation, keys::OpKey, op_id, store::ReadError,
+};
 
 /// Reads a partition from its first entry to `tail`, recomputes every chain value and looks every entry up in the indexes.
 pub(crate) fn partition(
@@ -64,6 +66,11 @@ fn indexes(database: &Database, frame: &Frame) -> Result<(), String> {
     for (document, places) in rows.all_places() {
         if !by_doc::has(database, document, header.base, places)? {
             return Err("the document index does not match the entries".to_owned());
+        }
+    }
+    for (principal, written) in rows.all_written() {
+        if !by_principal::has(database, &principal, written)? {
+            return Err("the principal index does not match the entries".to_owned());
         }
     }
     let (keys, offsets): (Vec<OpKey>, Vec<Option<Offset>>) = rows

@@ -16,7 +16,11 @@ use aetherflow_log_core::{
     conformance::{Writer, document_in, entry},
 };
 use aetherflow_log_store::{RocksStore, StoreOptions};
-use aetherflow_schema::id::{Offset, PartitionId};
+use aetherflow_schema::{
+    access::Principal,
+    history::AuthoredQuery,
+    id::{Offset, PartitionId},
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 const ENTRIES: u64 = 60;
@@ -115,6 +119,16 @@ fn judge(dir: &Path, context: &str) -> Outcome {
                 "{context}: entry {n} is not what was written"
             );
         }
+    }
+    match store.authored(&AuthoredQuery::all(Principal::anonymous())) {
+        Ok(page) if page.unreadable.is_empty() && outcome == Outcome::Whole => {
+            assert_eq!(
+                page.entries.len() as u64,
+                4 * ENTRIES,
+                "{context}: rows of the principal index are missing"
+            );
+        }
+        Ok(_) | Err(_) => outcome = Outcome::Reported,
     }
     outcome
 }

@@ -11,12 +11,16 @@ use std::{
 
 use aetherflow_log_core::{
     Partition, PartitionState, Storage, StorageError,
-    conformance::{Writer, document_in, entry},
+    conformance::{Writer, all_authored, document_in, entry},
     partition::{Effect, Quorum},
     storage::Operation,
 };
 use aetherflow_log_store::{RocksStore, StoreOptions};
-use aetherflow_schema::id::{Offset, PartitionId};
+use aetherflow_schema::{
+    access::Principal,
+    history::AuthoredQuery,
+    id::{Offset, PartitionId},
+};
 
 fn open(dir: &Path, index_entries: usize) -> RocksStore {
     let mut options = StoreOptions::new(dir);
@@ -51,6 +55,10 @@ fn finds_all(store: &RocksStore, written: u64) {
     let half = written / 2;
     assert!(offsets(half).starts_with(&(half + 1..=written).collect::<Vec<_>>()));
     assert!(store.document_tail(&document).unwrap() >= Some(Offset(written)));
+    let authored = all_authored(store, &AuthoredQuery::all(Principal::anonymous()));
+    let authored: Vec<u64> = authored.iter().map(|entry| entry.position.offset.0).collect();
+    assert!(authored.len() as u64 >= written, "{written} were written: {authored:?}");
+    assert!(authored.iter().copied().eq(1..=authored.len() as u64), "{authored:?}");
     assert_eq!(store.documents(None, 10).unwrap(), std::slice::from_ref(&document));
     for n in [0, half, written - 1] {
         assert_eq!(lookup(store, n), Some(Offset(n + 1)), "{written} were written");

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     id::{ChangeHash, DocumentId, Offset},
     limits,
+    locks::{Fencing, LOCK_TTL_MAX},
 };
 
 /// A frame from a client. Its wire form, `wire::ClientFrame`, says what each part means.
@@ -32,6 +33,12 @@ pub enum ClientFrame {
     Presence(Presence),
     /// Asks for a pong with this number.
     Ping(u64),
+    /// Takes a document's lock, or holds it for longer.
+    AcquireLock(AcquireLock),
+    /// Gives it back.
+    ReleaseLock(ReleaseLock),
+    /// Asks who holds which lock.
+    ListLocks(ListLocks),
 }
 
 impl ClientFrame {
@@ -43,6 +50,9 @@ impl ClientFrame {
             Self::Unsubscribe(document) => Some(document),
             Self::Fetch(fetch) => Some(&fetch.document),
             Self::Presence(presence) => Some(&presence.document),
+            Self::AcquireLock(acquire) => Some(&acquire.document),
+            Self::ReleaseLock(release) => Some(&release.document),
+            Self::ListLocks(list) => list.document.as_ref(),
             Self::Hello(_) | Self::Ping(_) => None,
         }
     }
@@ -81,6 +91,8 @@ pub struct Submit {
     /// 1 to [`SUBMIT_CHANGES`] automerge changes of 1 to [`limits::ENTRY_PAYLOAD_BYTES`] bytes, each after those it
     /// depends on. Slices of the frame.
     pub changes: Vec<Bytes>,
+    /// The token of the lock under which they were made, if it was one.
+    pub fencing: Option<Fencing>,
 }
 
 /// A document to be followed.
@@ -127,6 +139,39 @@ pub struct Presence {
     pub state: Bytes,
     /// For how long unless repeated, at most [`PRESENCE_TTL_MS_MAX`]; 0 takes it back.
     pub ttl_ms: u32,
+}
+
+/// A lock that is wanted, or wanted for longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcquireLock {
+    /// To be repeated in the answer.
+    pub request: RequestId,
+    /// Of this document.
+    pub document: DocumentId,
+    /// For how long, 1 ms to [`LOCK_TTL_MAX`].
+    pub ttl_ms: u32,
+    /// Only if it is held with this token.
+    pub fencing: Option<Fencing>,
+}
+
+/// A lock that is given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseLock {
+    /// To be repeated in the answer.
+    pub request: RequestId,
+    /// Of this document.
+    pub document: DocumentId,
+    /// Its token.
+    pub fencing: Fencing,
+}
+
+/// A question about locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListLocks {
+    /// To be repeated in the answer.
+    pub request: RequestId,
+    /// That of this document; those of the session when there is none.
+    pub document: Option<DocumentId>,
 }
 
 impl ClientFrame {
@@ -182,6 +227,19 @@ impl TryFrom<wire::ClientFrame> for ClientFrame {
             Kind::Fetch(fetch) => Self::Fetch(fetch.try_into()?),
             Kind::Presence(presence) => Self::Presence(presence.try_into()?),
             Kind::Ping(ping) => Self::Ping(ping.nonce),
+            Kind::AcquireLock(acquire) => Self::AcquireLock(acquire.try_into()?),
+            Kind::ReleaseLock(release) => Self::ReleaseLock(ReleaseLock {
+                request: RequestId(release.request_id),
+                document: DocumentId::from_bytes(&release.document)?,
+                fencing: Fencing(release.fencing),
+            }),
+            Kind::ListLocks(list) => Self::ListLocks(ListLocks {
+                request: RequestId(list.request_id),
+                document: match list.document.is_empty() {
+                    true => None,
+                    false => Some(DocumentId::from_bytes(&list.document)?),
+                },
+            }),
         })
     }
 }
@@ -222,6 +280,25 @@ impl TryFrom<wire::Submit> for Submit {
             request: RequestId(submit.request_id),
             document: DocumentId::from_bytes(&submit.document)?,
             changes: submit.changes,
+            fencing: fencing(submit.fencing),
+        })
+    }
+}
+
+impl TryFrom<wire::AcquireLock> for AcquireLock {
+    type Error = FrameError;
+
+    fn try_from(acquire: wire::AcquireLock) -> Result<Self, FrameError> {
+        if acquire.ttl_ms == 0 || u128::from(acquire.ttl_ms) > LOCK_TTL_MAX.as_millis() {
+            let expected = "1 to 3600000";
+            let field = "AcquireLock.ttl_ms";
+            return Err(FrameError::Value { field, expected });
+        }
+        Ok(Self {
+            request: RequestId(acquire.request_id),
+            document: DocumentId::from_bytes(&acquire.document)?,
+            ttl_ms: acquire.ttl_ms,
+            fencing: fencing(acquire.fencing),
         })
     }
 }
@@ -295,6 +372,7 @@ impl From<ClientFrame> for wire::ClientFrame {
                 request_id: submit.request.0,
                 document: bytes(&submit.document),
                 changes: submit.changes,
+                fencing: submit.fencing.map_or(0, |fencing| fencing.0),
             }),
             ClientFrame::Subscribe(subscribe) => Kind::Subscribe(wire::Subscribe {
                 request_id: subscribe.request.0,
@@ -323,9 +401,29 @@ impl From<ClientFrame> for wire::ClientFrame {
                 ttl_ms: presence.ttl_ms,
             }),
             ClientFrame::Ping(nonce) => Kind::Ping(wire::Ping { nonce }),
+            ClientFrame::AcquireLock(acquire) => Kind::AcquireLock(wire::AcquireLock {
+                request_id: acquire.request.0,
+                document: bytes(&acquire.document),
+                ttl_ms: acquire.ttl_ms,
+                fencing: acquire.fencing.map_or(0, |fencing| fencing.0),
+            }),
+            ClientFrame::ReleaseLock(release) => Kind::ReleaseLock(wire::ReleaseLock {
+                request_id: release.request.0,
+                document: bytes(&release.document),
+                fencing: release.fencing.0,
+            }),
+            ClientFrame::ListLocks(list) => Kind::ListLocks(wire::ListLocks {
+                request_id: list.request.0,
+                document: list.document.as_ref().map(bytes).unwrap_or_default(),
+            }),
         };
         Self { kind: Some(kind) }
     }
+}
+
+/// Zero stands for none.
+fn fencing(token: u64) -> Option<Fencing> {
+    (token != 0).then_some(Fencing(token))
 }
 
 fn within(field: &'static str, found: usize, limit: usize) -> Result<(), FrameError> {

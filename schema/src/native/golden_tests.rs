@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     id::{ChangeHash, DocumentId, Offset},
     limits,
+    locks::Fencing,
 };
 
 fn document() -> DocumentId {
@@ -24,6 +25,20 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
             start,
         })
     };
+    let acquire = |fencing| {
+        ClientFrame::AcquireLock(AcquireLock {
+            request: RequestId(10),
+            document: document(),
+            ttl_ms: 30_000,
+            fencing,
+        })
+    };
+    let list = |document| {
+        ClientFrame::ListLocks(ListLocks {
+            request: RequestId(12),
+            document,
+        })
+    };
     vec![
         (
             "hello",
@@ -40,6 +55,16 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
                 request: RequestId(7),
                 document: document(),
                 changes: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+                fencing: None,
+            }),
+        ),
+        (
+            "submit-under-a-lock",
+            ClientFrame::Submit(Submit {
+                request: RequestId(7),
+                document: document(),
+                changes: vec![Bytes::from_static(b"one")],
+                fencing: Some(Fencing(1 << 60)),
             }),
         ),
         ("subscribe", subscribe(Start::Snapshot)),
@@ -68,6 +93,18 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
             }),
         ),
         ("ping", ClientFrame::Ping(u64::MAX)),
+        ("acquire-lock", acquire(None)),
+        ("renew-lock", acquire(Some(Fencing(1 << 60)))),
+        (
+            "release-lock",
+            ClientFrame::ReleaseLock(ReleaseLock {
+                request: RequestId(11),
+                document: document(),
+                fencing: Fencing(1 << 60),
+            }),
+        ),
+        ("list-locks", list(Some(document()))),
+        ("list-own-locks", list(None)),
     ]
 }
 
@@ -87,6 +124,16 @@ fn welcome(session_id: Bytes) -> wire::Welcome {
         server_time_ms: 1_795_435_820_437,
         capabilities: vec!["locks".into()],
         principal: "alice".into(),
+    }
+}
+
+fn lock() -> wire::Lock {
+    wire::Lock {
+        document: raw_document(),
+        fencing: 1 << 60,
+        session_id: Bytes::from_static(&[0x0a; 16]),
+        principal: "alice".into(),
+        until_ms: 1_795_435_850_437,
     }
 }
 
@@ -161,6 +208,24 @@ fn server_frames() -> Vec<(&'static str, wire::ServerFrame)> {
             wire::Pong {
                 nonce: u64::MAX,
                 server_time_ms: 1,
+            }
+            .into(),
+        ),
+        (
+            "lock-granted",
+            wire::LockGranted {
+                request_id: 10,
+                lock: Some(lock()),
+                ttl_ms: 30_000,
+            }
+            .into(),
+        ),
+        ("lock-released", wire::LockReleased { request_id: 11 }.into()),
+        (
+            "locks",
+            wire::Locks {
+                request_id: 12,
+                locks: vec![lock()],
             }
             .into(),
         ),

@@ -6,6 +6,7 @@ use super::{wire::client_frame::Kind, *};
 use crate::{
     id::{ChangeHash, DocumentId, Offset},
     limits,
+    locks::Fencing,
 };
 
 fn any_document() -> impl Strategy<Value = DocumentId> {
@@ -35,13 +36,35 @@ fn any_frame() -> impl Strategy<Value = ClientFrame> {
                 capabilities
             })
         ),
-        (request(), any_document(), vec(any_bytes(1..100), 1..5)).prop_map(|(request, document, changes)| {
-            ClientFrame::Submit(Submit {
+        (request(), any_document(), vec(any_bytes(1..100), 1..5), any::<u64>()).prop_map(
+            |(request, document, changes, token)| {
+                ClientFrame::Submit(Submit {
+                    request,
+                    document,
+                    changes,
+                    fencing: (token != 0).then_some(Fencing(token)),
+                })
+            }
+        ),
+        (request(), any_document(), 1..=3_600_000u32, any::<Option<u32>>()).prop_map(
+            |(request, document, ttl_ms, token)| {
+                ClientFrame::AcquireLock(AcquireLock {
+                    request,
+                    document,
+                    ttl_ms,
+                    fencing: token.map(|token| Fencing(1 + u64::from(token))),
+                })
+            }
+        ),
+        (request(), any_document(), any::<u64>()).prop_map(|(request, document, token)| {
+            ClientFrame::ReleaseLock(ReleaseLock {
                 request,
                 document,
-                changes,
+                fencing: Fencing(token),
             })
         }),
+        (request(), proptest::option::of(any_document()))
+            .prop_map(|(request, document)| ClientFrame::ListLocks(ListLocks { request, document })),
         (request(), any_document(), any_start()).prop_map(|(request, document, start)| {
             ClientFrame::Subscribe(Subscribe {
                 request,
@@ -108,6 +131,7 @@ fn payloads_are_slices_of_the_frame() {
         request: RequestId(1),
         document: document(),
         changes,
+        fencing: None,
     });
     let bytes = frame.encode();
     let Ok(ClientFrame::Submit(submit)) = ClientFrame::decode(bytes.clone()) else {
@@ -178,6 +202,7 @@ fn edits_and_reads_out_of_bounds_are_refused_with_the_field() {
             request_id,
             document,
             changes,
+            fencing: 0,
         }))
     };
     assert_eq!(submit(vec![]), "Submit.changes must be not empty");
@@ -238,6 +263,20 @@ fn subscriptions_and_presence_out_of_bounds_are_refused_with_the_field() {
         presence(PRESENCE_BYTES + 1, 0),
         "Presence.state has 16385, more than the 16384 allowed"
     );
+}
+
+#[test]
+fn a_lock_is_wanted_for_a_time_within_bounds() {
+    let acquire = |ttl_ms| {
+        refused(Kind::AcquireLock(wire::AcquireLock {
+            request_id: 1,
+            document: raw_document(),
+            ttl_ms,
+            fencing: 0,
+        }))
+    };
+    let expected = "AcquireLock.ttl_ms must be 1 to 3600000";
+    assert_eq!([acquire(0), acquire(3_600_001)], [expected; 2]);
 }
 
 #[test]

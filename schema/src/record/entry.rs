@@ -40,6 +40,21 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// Its name in the HTTP API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Document => "document",
+            Self::Created => "created",
+            Self::Deleted => "deleted",
+            Self::Restored => "restored",
+            Self::ForkedFrom => "forked-from",
+            Self::Grant => "grant",
+            Self::Revoke => "revoke",
+            Self::SnapshotMarker => "snapshot-marker",
+        }
+    }
+
     fn from_u8(value: u8) -> Result<Self, RecordError> {
         Ok(match value {
             1 => Self::Change,
@@ -174,14 +189,28 @@ pub(super) fn split_raw(body: &[u8]) -> Result<(&[u8], &[u8]), RecordError> {
     Ok(body.split_at(4 + length))
 }
 
-/// The document and op id of an entry, read without decoding the rest.
-pub(super) fn peek_ids(raw: &[u8]) -> Result<(&[u8], OpId), RecordError> {
+/// What indexes are made of, read without decoding the rest of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryHead<'a> {
+    /// The document's id.
+    pub document: &'a [u8],
+    /// The entry's identity.
+    pub op_id: OpId,
+    /// The name of the principal whose it is.
+    pub principal: &'a [u8],
+}
+
+pub(super) fn head(raw: &[u8]) -> Result<EntryHead<'_>, RecordError> {
     let mut reader = Reader::new(raw);
     reader.u32()?;
-    let [_, flags, document, _] = reader.array()?;
+    let [_, flags, document, principal] = reader.array()?;
     let op_id = OpId(reader.array()?);
     reader.take(16 + if flags & FLAG_TRACE != 0 { TRACE_BYTES } else { 0 })?;
-    Ok((reader.take(document as usize)?, op_id))
+    Ok(EntryHead {
+        op_id,
+        document: reader.take(document as usize)?,
+        principal: reader.take(principal as usize)?,
+    })
 }
 
 /// Decodes one entry; `raw` is a part of `frame`, whose bytes the payload shares.

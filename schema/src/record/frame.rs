@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{EncodedEntry, Entry, FORMAT_VERSION, FRAME_HEADER_BYTES, Reader, RecordError, entry};
+use super::{EncodedEntry, Entry, EntryHead, FORMAT_VERSION, FRAME_HEADER_BYTES, Reader, RecordError, entry};
 use crate::{
     id::{ChainHash, Offset, OpId, PartitionId},
     limits,
@@ -143,7 +143,12 @@ impl Frame {
 
     /// The document and the op id of each entry, in order, without decoding the rest.
     pub fn ids(&self) -> impl Iterator<Item = Result<(&[u8], OpId), RecordError>> + '_ {
-        self.raw_entries().map(|raw| entry::peek_ids(raw?))
+        self.heads().map(|head| head.map(|head| (head.document, head.op_id)))
+    }
+
+    /// What indexes are made of, of each entry, in order, without decoding the rest.
+    pub fn heads(&self) -> impl Iterator<Item = Result<EntryHead<'_>, RecordError>> + '_ {
+        self.raw_entries().map(|raw| entry::head(raw?))
     }
 
     /// Recomputes the chain over the entries and compares it with what the frame says.

@@ -107,6 +107,8 @@ proptest! {
         prop_assert!(entries.iter().zip(41u64..).all(|(e, offset)| e.offset == Offset(offset)));
         let ids = frame.ids().collect::<Result<Vec<_>, _>>().unwrap();
         prop_assert!(ids.iter().zip(&drafts).all(|((doc, op), d)| *doc == d.document.as_bytes() && *op == d.op_id));
+        let whose = frame.heads().map(|head| head.unwrap().principal.to_vec()).collect::<Vec<_>>();
+        prop_assert!(whose.iter().zip(&drafts).all(|(name, d)| name == d.author.principal.as_str().as_bytes()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Sources;
+use crate::{config::Sources, who::WhoArgs};
 
 /// A sync backend for collaborative applications: every edit durable, ordered and replayable.
 #[derive(Debug, Parser)]
@@ -54,8 +54,20 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// What the log says.
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
     /// Print the version.
     Version,
+}
+
+/// What can be asked of the log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// What somebody wrote, when, and from where: of a running server with `--url`, else of the data directory.
+    Who(WhoArgs),
 }
 
 /// What can be done about tokens.

@@ -17,13 +17,13 @@ use aetherflow_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::ClusterConfig, grpc::GrpcOptions, sessions::SessionConfig};
+use crate::{cluster::ClusterConfig, grpc::GrpcOptions, history::HistoryConfig, sessions::SessionConfig};
 
 /// Before the names of environment variables.
 const PREFIX: &str = "AETHERFLOW_";
 
-/// Variables that are not keys: the file's name, and what the build and the tests are told.
-const RESERVED: &[&str] = &["BIN", "CACHE", "CONFIG", "TRACES"];
+/// Variables that are not keys: the file's name, and what commands, the build and the tests are told.
+const RESERVED: &[&str] = &["BIN", "CACHE", "CONFIG", "TOKEN", "TRACES"];
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) documents: DocumentOptions,
     pub(crate) sessions: SessionConfig,
     pub(crate) cluster: ClusterConfig,
+    pub(crate) history: HistoryConfig,
     pub(crate) logs: LogOptions,
     pub(crate) shutdown: ShutdownOptions,
     pub(crate) limits: Limits,
@@ -190,6 +191,7 @@ impl Default for Config {
             documents: DocumentOptions::default(),
             sessions: SessionConfig::default(),
             cluster: ClusterConfig::default(),
+            history: HistoryConfig::default(),
             logs: LogOptions::default(),
             shutdown: ShutdownOptions::default(),
             limits: Limits::default(),
@@ -238,6 +240,7 @@ impl Config {
         self.access.validate(&mut invalid);
         self.sessions.validate(self.timeouts.keepalive_ms, &mut invalid);
         self.cluster.validate(&mut invalid);
+        self.history.validate(&mut invalid);
         self.logs.validate(&mut invalid);
         self.shutdown.validate(&mut invalid);
         self.limits.validate(&mut invalid);

@@ -12,6 +12,8 @@
 //! | `cluster` | sharing sessions and presence with other nodes |
 //! | `reload` | reading the configuration again while the server runs |
 //! | `figures` | what `/metrics` says of log and documents |
+//! | `history` | who wrote what and from where, for the gateway |
+//! | `who` | the same on the command line |
 //! | `console` | the console's files, as the gateway wants them |
 //! | `quantum` | the native protocol over UDP |
 //! | `grpc` | the session service for other servers |
@@ -27,9 +29,11 @@ mod console;
 mod figures;
 mod greeting;
 mod grpc;
+mod history;
 mod quantum;
 mod reload;
 mod sessions;
+mod who;
 mod wire;
 
 use std::process::ExitCode;
@@ -37,7 +41,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, LogCommand},
     wire::Mode,
 };
 
@@ -67,6 +71,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Serve) => Mode::Serve,
         Some(Command::Token { command }) => return access::token(&config, command),
         Some(Command::Key { command }) => return access::key(&config, command),
+        Some(Command::Log {
+            command: LogCommand::Who(args),
+        }) => return who::run(&config, args),
         Some(Command::Version) | None => anyhow::bail!("say what to do: `aetherflow dev` or `aetherflow serve`"),
     };
     let filter = config.logs.install()?;

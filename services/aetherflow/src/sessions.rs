@@ -8,12 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use aetherflow_runtime::{config::Invalid, health::Health, metrics::Metrics, shutdown::Shutdown};
 use aetherflow_schema::{
+    locks::DocumentLocks,
     presence::Presence,
     sessions::{NodeId, SessionState, Sessions},
 };
 use aetherflow_session::{
     Clock, SessionOptions, SessionService,
     cluster::Cluster,
+    locks::LocalLocks,
     presence::{PresenceOptions, PresenceService},
     store::{
         SessionStore,
@@ -96,10 +98,11 @@ impl SessionConfig {
     }
 }
 
-/// The sessions of this process, and who is present where.
+/// The sessions of this process, who is present where, and who holds which lock.
 pub(crate) struct SessionKeeper {
     sessions: Arc<SessionService>,
     presence: Arc<PresenceService>,
+    locks: Arc<LocalLocks>,
     cluster: Option<Cluster>,
 }
 
@@ -112,6 +115,11 @@ impl SessionKeeper {
     /// For the gateway.
     pub(crate) fn presence(&self) -> Arc<dyn Presence> {
         self.presence.clone()
+    }
+
+    /// For the gateway: locks that end with their sessions.
+    pub(crate) fn locks(&self) -> Arc<dyn DocumentLocks> {
+        self.locks.clone()
     }
 
     /// For other servers.
@@ -167,13 +175,15 @@ pub(crate) async fn start(
         presence.connect(|hear| cluster.bus(hear));
     }
     let presence = Arc::new(presence);
-    let sessions = SessionService::start(options, clock, store, vec![presence.clone()]).await;
+    let locks = Arc::new(LocalLocks::start(clock));
+    let sessions = SessionService::start(options, clock, store, vec![presence.clone(), locks.clone()]).await;
     let sessions = Arc::new(sessions.context("the sessions cannot be read")?);
     let figures = SessionFigures(sessions.clone());
     metrics.register("sessions", |registry| registry.register_collector(Box::new(figures)));
     Ok(SessionKeeper {
         sessions,
         presence,
+        locks,
         cluster,
     })
 }

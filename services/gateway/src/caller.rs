@@ -15,12 +15,13 @@ use std::{
 use aetherflow_schema::{
     access::{AuthFailure, Author, Caller, Identity},
     close::CloseCode,
+    history::AGENT_BYTES,
     id::SessionId,
     native::TOKEN_BYTES,
 };
 use hyper::{
     HeaderMap, Uri,
-    header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL},
+    header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT},
 };
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use uuid::Uuid;
@@ -43,6 +44,13 @@ pub(crate) fn now_s() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
 /// Who a request or connection is from, before it said who it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
@@ -50,6 +58,15 @@ pub(crate) struct Shown {
     pub(crate) peer: SocketAddr,
     /// Who it showed to be, if it showed anything.
     pub(crate) identity: Option<Arc<Identity>>,
+    /// What program it says it is.
+    pub(crate) agent: String,
+}
+
+/// What program a client says it is, as much of it as is kept.
+pub(crate) fn agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    // A header that is text is ASCII.
+    agent.unwrap_or_default().chars().take(AGENT_BYTES).collect()
 }
 
 /// One connection's identity.

@@ -8,6 +8,8 @@ mod documents;
 mod etag;
 mod headers;
 mod health;
+mod history;
+mod locks;
 pub(crate) mod origin;
 mod parameters;
 mod permissions;
@@ -40,6 +42,11 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         .route("/v1/documents/{id}/import", post(documents::import))
         .route("/v1/documents/{id}/history", get(documents::history))
         .route("/v1/documents/{id}/export", get(documents::export))
+        .route("/v1/documents/{id}/locks", get(locks::list).post(locks::acquire))
+        .route(
+            "/v1/documents/{id}/locks/{fencing}",
+            put(locks::renew).delete(locks::release),
+        )
         .route("/v1/documents/{id}/permissions", get(permissions::list))
         .route(
             "/v1/documents/{id}/permissions/{grantee}",
@@ -51,6 +58,7 @@ pub(crate) fn public(shared: Arc<Shared>) -> Router {
         .route("/v1/documents/{id}/presence/events", get(presence::events))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", get(sessions::read).delete(sessions::end))
+        .route("/v1/principals/{principal}/entries", get(history::entries))
         .route("/v1/access", get(standing::anywhere))
         .route("/automerge", get(console::websocket_only))
         .route(aetherflow_schema::native::PATH, get(console::websocket_only))

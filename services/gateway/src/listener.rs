@@ -80,7 +80,7 @@ impl Permit {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Address(pub(crate) IpAddr);
+pub(crate) struct Address(pub(crate) SocketAddr);
 
 /// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,7 +270,7 @@ fn answer(permit: Arc<Permit>, mut request: Request<Incoming>) -> Answer {
             return Box::pin(async move { Ok(upgrade::accept(permit, request).await) });
         }
     }
-    request.extensions_mut().insert(Address(permit.peer.ip()));
+    request.extensions_mut().insert(Address(permit.peer));
     Box::pin(service.router.clone().oneshot(request))
 }
 

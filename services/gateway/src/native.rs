@@ -5,6 +5,7 @@
 //! | `session` | what a frame means; no I/O |
 //! | `identifying`, `greeting` | who says hello, and a session for them |
 //! | `calls` | requests under way: submissions in their order, stretches of history |
+//! | `locks` | what is asked about locks |
 //! | `followed` | the documents that the client follows |
 //! | `subscription` | one of them: from what the log tells to frames |
 //! | `carrier` | serving it on a transport of whole messages |
@@ -21,6 +22,7 @@ pub(crate) mod carrier;
 mod followed;
 mod greeting;
 mod identifying;
+mod locks;
 mod session;
 mod subscription;
 #[cfg(test)]
@@ -31,7 +33,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use aetherflow_schema::{
@@ -54,7 +56,7 @@ use self::{
     session::{Action, Session, SessionLimits, Terms},
 };
 use crate::{
-    caller::{Lease, Shown, Who, now_s},
+    caller::{Lease, Shown, Who, now_ms, now_s},
     close::Close,
     metrics::native::Said,
     outbound::Outbound,
@@ -74,6 +76,7 @@ pub(crate) struct Native {
     /// It showed a token that is good already.
     shown: bool,
     peer: SocketAddr,
+    agent: String,
     protocol: sessions::Protocol,
     stay: Option<Box<dyn SessionHandle>>,
     terms: Terms,
@@ -149,6 +152,7 @@ impl Native {
         Self {
             shown: shown.identity.is_some(),
             peer: shown.peer,
+            agent: shown.agent,
             protocol,
             stay: None,
             terms: Terms::default(),
@@ -179,6 +183,7 @@ impl Native {
             }
             Action::Submit(submit) => self.calls.submit(submit),
             Action::Fetch(fetch) => self.calls.fetch(fetch),
+            Action::Lock(request) => self.calls.lock(request),
             Action::Subscribe(subscribe) => {
                 let document = subscribe.document.clone();
                 if !self.followed.follow(subscribe) {
@@ -223,6 +228,7 @@ impl Native {
                     client: ClientId::named(client).unwrap_or_default(),
                     protocol: self.protocol,
                     peer: self.peer,
+                    agent: std::mem::take(&mut self.agent),
                     // What is no token is treated as one that is not good any more.
                     resume: ResumeToken::from_bytes(resume).map_or(Resume::Later, Resume::From),
                 };
@@ -414,11 +420,4 @@ impl Drop for Native {
         self.part();
         self.voice.shared.metrics.native.connections.dec();
     }
-}
-
-/// The server's clock.
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,6 +1,7 @@
 //! The automerge-repo protocol on one connection: carries out what `repo_session` decides.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -8,6 +9,7 @@ use std::{
 use aetherflow_schema::{
     access::{Grant, Operation},
     documents::SyncFrame,
+    history::{Arrival, Via},
     id::PeerId,
     repo::Message,
     sessions::{ClientId, SessionHandle},
@@ -15,7 +17,7 @@ use aetherflow_schema::{
 use bytes::Bytes;
 
 use crate::{
-    caller::{Lease, Who},
+    caller::{Lease, Who, now_ms},
     close::Close,
     metrics::{Ignored, Kind},
     outbound::Outbound,
@@ -35,6 +37,8 @@ pub(crate) struct RepoProtocol {
     lease: Lease,
     /// `None` when it got none: the connection is being closed then.
     session: Option<Box<dyn SessionHandle>>,
+    /// Where it is, and what program it says it is, until it joins.
+    whence: Option<(SocketAddr, String)>,
 }
 
 impl RepoProtocol {
@@ -44,6 +48,7 @@ impl RepoProtocol {
         outbound: &Arc<Outbound>,
         who: Arc<Who>,
         session: Option<Box<dyn SessionHandle>>,
+        whence: (SocketAddr, String),
     ) -> Self {
         let limits = &shared.options.limits;
         Self {
@@ -51,6 +56,7 @@ impl RepoProtocol {
             sessions: Sessions::new(shared.clone(), outbound.clone(), who),
             lease: Lease::default(),
             session,
+            whence: Some(whence),
             shared: shared.clone(),
             outbound: outbound.clone(),
         }
@@ -93,6 +99,16 @@ impl Protocol for RepoProtocol {
                 self.shared.peers.join(peer.clone(), principal, &self.outbound)?;
                 if let (Some(session), Some(client)) = (&self.session, ClientId::named(&peer.0)) {
                     session.introduce(client).map_err(|error| stay::lost(&error))?;
+                    if let Some((address, agent)) = self.whence.take() {
+                        self.shared.arrivals.note(Arrival {
+                            session: session.id(),
+                            at_ms: now_ms(),
+                            address,
+                            via: Via::AutomergeRepo,
+                            client: peer.0.to_string(),
+                            agent,
+                        });
+                    }
                 }
                 self.outbound.joined(peer);
                 self.sessions.set_storage(storage);

@@ -11,7 +11,9 @@ use aetherflow_schema::{
     close::CloseCode,
     document_log::DocumentLog,
     documents::Documents,
+    history::{Arrivals, EntryHistory},
     id::{PeerId, StorageId},
+    locks::DocumentLocks,
     presence::Presence,
     sessions::Sessions,
 };
@@ -55,6 +57,12 @@ pub struct Parts {
     pub sessions: Arc<dyn Sessions>,
     /// Who knows who is present where. It ends with a session what the session began.
     pub presence: Arc<dyn Presence>,
+    /// Who keeps the locks of documents.
+    pub locks: Arc<dyn DocumentLocks>,
+    /// Who knows what somebody wrote.
+    pub history: Arc<dyn EntryHistory>,
+    /// Who writes down where sessions come from.
+    pub arrivals: Arc<dyn Arrivals>,
     /// Who administers the log.
     pub admin: Arc<dyn Admin>,
     /// The console.
@@ -238,6 +246,9 @@ fn shared(parts: Parts) -> Shared {
         permissions: parts.permissions,
         throttle: parts.throttle,
         sessions: parts.sessions,
+        locks: parts.locks,
+        history: parts.history,
+        arrivals: parts.arrivals,
         admin: parts.admin,
         assets: parts.assets,
         health: parts.health,

@@ -362,6 +362,7 @@ impl Sessions {
             | DocumentError::NoSuchPlace(_)
             | DocumentError::Invalid(_)
             | DocumentError::Quarantined(_)
+            | DocumentError::Fenced
             | DocumentError::ReadOnly(_)
             | DocumentError::Unreadable(_) => {
                 self.refuse(document, request, error.to_string());

@@ -6,6 +6,7 @@
 use aetherflow_schema::{
     access::Principal,
     close::CloseCode,
+    history::Arrival,
     sessions::{
         Attributes, ClientId, EndReason, NewConnection, Opened, Protocol, Resume, SessionError, SessionSink, Sessions,
     },
@@ -13,6 +14,7 @@ use aetherflow_schema::{
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
+    caller::now_ms,
     close::Close,
     outbound::{Ending, Outbound},
     shared::Shared,
@@ -25,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) client: ClientId,
     pub(crate) protocol: Protocol,
     pub(crate) peer: SocketAddr,
+    /// What program it says it is.
+    pub(crate) agent: String,
     pub(crate) resume: Resume,
 }
 
@@ -35,7 +39,7 @@ pub(crate) struct Guest {
 pub(crate) async fn open(shared: &Shared, outbound: &Arc<Outbound>, guest: Guest) -> Result<Opened, Close> {
     let connection = NewConnection {
         principal: guest.principal,
-        client: guest.client,
+        client: guest.client.clone(),
         connection: outbound.id(),
         protocol: guest.protocol,
         peer: guest.peer,
@@ -52,7 +56,19 @@ pub(crate) async fn open(shared: &Shared, outbound: &Arc<Outbound>, guest: Guest
         }
         opened => opened,
     };
-    opened.map_err(|error| lost(&error))
+    let opened = opened.map_err(|error| lost(&error))?;
+    // One who has not said its name yet is written down when it has.
+    if !guest.client.as_str().is_empty() {
+        shared.arrivals.note(Arrival {
+            session: opened.handle.id(),
+            at_ms: now_ms(),
+            address: guest.peer,
+            via: guest.protocol.into(),
+            client: guest.client.as_str().to_owned(),
+            agent: guest.agent,
+        });
+    }
+    Ok(opened)
 }
 
 /// How to close a connection for what the session service says.

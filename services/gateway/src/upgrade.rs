@@ -82,6 +82,7 @@ pub(crate) async fn accept(permit: Arc<Permit>, mut request: Request<Incoming>) 
     let mut shown = Shown {
         peer: permit.peer(),
         identity: None,
+        agent: caller::agent(request.headers()),
     };
     // A native client may show its token in its first frame.
     if speech == Speech::Repo || token.is_some() {
@@ -172,6 +173,8 @@ async fn repo_protocol(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Sh
         client: ClientId::default(),
         protocol: Protocol::AutomergeRepo,
         peer: shown.peer,
+        // Its arrival is written down when it joins, and says its name.
+        agent: String::new(),
         resume: Resume::Never,
     };
     let who = Arc::new(Who::new(identity, shown.peer.ip()));
@@ -185,7 +188,7 @@ async fn repo_protocol(shared: &Arc<Shared>, outbound: &Arc<Outbound>, shown: Sh
             None
         }
     };
-    RepoProtocol::new(shared, outbound, who, session)
+    RepoProtocol::new(shared, outbound, who, session, (shown.peer, shown.agent))
 }
 
 /// The socket itself, and what was read from it already.

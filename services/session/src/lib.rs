@@ -8,12 +8,14 @@
 //! | [`presence`] | who is present on which document, here and on other nodes |
 //! | [`locks`] | advisory locks on documents |
 //! | [`cluster`] | the connection to NATS, where there are other nodes |
+//! | [`arrivals`] | where sessions were |
 //! | [`grpc`] | sessions for other servers |
 //!
 //! The gateway knows none of this: it holds [`Sessions`](aetherflow_schema::sessions::Sessions),
 //! [`Presence`](aetherflow_schema::presence::Presence) and [`DocumentLocks`](aetherflow_schema::locks::DocumentLocks).
 
 mod alarm;
+pub mod arrivals;
 mod clock;
 pub mod cluster;
 mod core;

@@ -1,7 +1,7 @@
 //! Advisory locks on documents, in one process. In a cluster etcd keeps them, behind the same trait.
 //!
-//! Owns: who holds what until when. Invariants: those of [`DocumentLocks`]; a lock that is free takes no memory. Tokens come
-//! from one counter over all documents, which begins at the time: so they grow for each document, also when the process
+//! Owns: who holds what until when, and how many edits are under way that passed under a lock. Invariants: those of
+//! [`DocumentLocks`]; a lock that is free takes no memory once those edits are settled. Tokens come from one counter over all documents, which begins at the time: so they grow for each document, also when the process
 //! starts again, and nothing is remembered of documents whose locks are free.
 
 mod table;
@@ -17,7 +17,7 @@ use aetherflow_schema::{
     access::Author,
     documents::BoxFuture,
     id::{DocumentId, SessionId},
-    locks::{DocumentLocks, Fencing, LOCK_TTL_MAX, Lock, LockError},
+    locks::{DocumentLocks, Fencing, LOCK_TTL_MAX, Lock, LockError, Pass},
 };
 use tokio::task::JoinHandle;
 
@@ -85,6 +85,20 @@ impl Shared {
     }
 }
 
+/// An edit that passed; dropping it says that it is known what became of it.
+struct Passing {
+    shared: Arc<Shared>,
+    document: DocumentId,
+}
+
+impl Pass for Passing {}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.shared.lock().settle(&self.document);
+    }
+}
+
 /// Milliseconds.
 fn check(ttl: Duration) -> Result<u64, LockError> {
     if ttl > LOCK_TTL_MAX || ttl.as_millis() == 0 {
@@ -133,6 +147,20 @@ impl DocumentLocks for LocalLocks {
     fn release_all(&self, session: SessionId) -> BoxFuture<'_, Result<(), LockError>> {
         self.session_closed(session);
         ready(Ok(()))
+    }
+
+    fn pass(&self, document: &DocumentId, fencing: Fencing) -> Result<Box<dyn Pass>, LockError> {
+        let now_ms = self.shared.clock.now_ms();
+        self.shared.lock().pass(now_ms, document, fencing)?;
+        Ok(Box::new(Passing {
+            shared: self.shared.clone(),
+            document: document.clone(),
+        }))
+    }
+
+    fn of_session(&self, session: SessionId) -> BoxFuture<'_, Result<Vec<Lock>, LockError>> {
+        let now_ms = self.shared.clock.now_ms();
+        ready(Ok(self.shared.lock().of_session(now_ms, session)))
     }
 
     fn holder(&self, document: &DocumentId) -> BoxFuture<'_, Result<Option<Lock>, LockError>> {

@@ -9,11 +9,12 @@
 //! and the rest of the document goes on; of building the document from the log, the actor ends and its peers connect anew.
 //!
 //! `input` lists what can be asked; `frames` has what peers say, `calls` what is asked by HTTP, `submit` what is asked by
-//! clients that know changes and offsets, `apart` how committed entries are applied, `lost` what happens when they cannot
-//! be, `rest` what happens when nobody asks.
+//! clients that know changes and offsets, `fence` whether what was made under a lock may still be placed, `apart` how
+//! committed entries are applied, `lost` what happens when they cannot be, `rest` what happens when nobody asks.
 
 mod apart;
 mod calls;
+mod fence;
 mod frames;
 mod input;
 mod lost;
@@ -31,6 +32,7 @@ use aetherflow_schema::{
     document_log::Submitted,
     documents::{DocumentError, Written},
     id::{DocumentId, Offset},
+    locks::Pass,
 };
 use automerge::{Automerge, Change};
 use tokio::{
@@ -76,6 +78,8 @@ struct InFlight {
     commit: Option<PendingAppend>,
     then: Then,
     large: bool,
+    /// Of what was made under a lock: nobody else gets it before this is applied, or has failed.
+    pass: Option<Box<dyn Pass>>,
 }
 
 /// See the [module](self).
@@ -207,7 +211,7 @@ impl Actor {
             Input::Listen(key, author, frame) => self.take_frame(key, author, frame, false).await,
             Input::Announce(key, storages) => self.peers.announce(key, &storages),
             Input::Create(author, content, answer) => self.create(author, content, answer).await,
-            Input::Import(author, file, answer) => self.import(author, file, answer).await,
+            Input::Import(author, file, fence, answer) => self.import(author, file, fence, answer).await,
             Input::Read(at, answer) => self.answer(answer, move |doc, _, _| history::read(doc, &at)).await,
             Input::Export(at, answer) => self.answer(answer, move |doc, _, _| history::export(doc, &at)).await,
             Input::History(after, limit, answer) => {
@@ -222,7 +226,7 @@ impl Actor {
                 let _ = answer.send(reloaded.as_ref().copied().map_err(Lost::unreadable));
                 reloaded?;
             }
-            Input::Submit(author, changes, answer) => self.submit(author, changes, answer).await,
+            Input::Submit(author, changes, fence, answer) => self.submit(author, changes, fence, answer).await,
             Input::Snapshot(since, answer) => self.snapshot(since, answer).await,
             Input::Resumed => self.resumed().await?,
         }
@@ -234,6 +238,7 @@ impl Actor {
         let Some(first) = self.in_flight.pop_front() else {
             return Ok(());
         };
+        let _pass = first.pass;
         match result {
             Ok(appended) => {
                 // Those that were in the log before were counted and applied before.

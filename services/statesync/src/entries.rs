@@ -12,9 +12,17 @@ use crate::{actor::Input, follow, service::Statesync};
 impl DocumentLog for Statesync {
     fn submit(&self, edit: AuthorizedEdit<Changes>) -> BoxFuture<'_, Result<PendingSubmit, DocumentError>> {
         Box::pin(async move {
-            let (author, Changes { document, changes }) = edit.into_parts();
+            let (author, changes) = edit.into_parts();
+            let Changes {
+                document,
+                changes,
+                fence,
+            } = changes;
             let (answer, answered) = oneshot::channel();
-            let sent = self.actor(&document).send(Input::Submit(author, changes, answer)).await;
+            let sent = self
+                .actor(&document)
+                .send(Input::Submit(author, changes, fence, answer))
+                .await;
             sent.map_err(|_| DocumentError::Stopping)?;
             let pending = async move {
                 let lost = || Err(DocumentError::Unknown("the document was closed".to_owned()));

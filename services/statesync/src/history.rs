@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use aetherflow_oplog::{LogHandle, StorageError};
 use aetherflow_schema::{
+    access::Author,
     documents::{At, DocumentError, DocumentJson, HistoryChange, HistoryPage},
     id::{DocumentId, Offset, OpId},
 };
@@ -94,7 +95,7 @@ pub(crate) fn page(
     let page = &changes[start..changes.len().min(start.saturating_add(limit))];
     let ops: Vec<OpId> = page.iter().map(|change| OpId(change.hash.0)).collect();
     let offsets = log.lookup(document, &ops)?;
-    let dates = dates(log, document, &offsets)?;
+    let written = written(log, document, &offsets)?;
     let changes: Vec<HistoryChange> = page
         .iter()
         .zip(offsets)
@@ -108,7 +109,8 @@ pub(crate) fn page(
             message: change.message.as_deref().map(str::to_owned),
             operations: (change.max_op + 1).saturating_sub(change.start_op),
             offset,
-            committed_ms: offset.and_then(|offset| dates.get(&offset).copied()),
+            committed_ms: offset.and_then(|offset| Some(written.get(&offset)?.0)),
+            author: offset.and_then(|offset| Some(written.get(&offset)?.1.clone())),
         })
         .collect();
     let end = after.saturating_add(changes.len() as u64);
@@ -119,12 +121,12 @@ pub(crate) fn page(
     })
 }
 
-/// When the entries at these offsets were committed.
-fn dates(
+/// When the entries at these offsets were committed, and by whom they are.
+fn written(
     log: &LogHandle,
     document: &DocumentId,
     offsets: &[Option<Offset>],
-) -> Result<HashMap<Offset, u64>, StorageError> {
+) -> Result<HashMap<Offset, (u64, Author)>, StorageError> {
     let wanted = offsets.iter().flatten();
     let (Some(first), Some(last)) = (wanted.clone().min(), wanted.max()) else {
         return Ok(HashMap::new());
@@ -134,6 +136,6 @@ fn dates(
     Ok(entries
         .into_iter()
         .take_while(|entry| entry.offset <= *last)
-        .map(|entry| (entry.offset, entry.committed_us / 1000))
+        .map(|entry| (entry.offset, (entry.committed_us / 1000, entry.draft.author)))
         .collect())
 }

@@ -17,6 +17,7 @@ use aetherflow_schema::{
         SyncSession, Written,
     },
     id::{DocumentId, Offset, StorageId},
+    locks::Fence,
 };
 use bytes::Bytes;
 use tokio::{
@@ -284,10 +285,16 @@ impl Documents for Statesync {
         })
     }
 
-    fn import(&self, edit: AuthorizedEdit<DocumentId>, file: Bytes) -> BoxFuture<'_, Result<Written, DocumentError>> {
+    fn import(
+        &self,
+        edit: AuthorizedEdit<DocumentId>,
+        file: Bytes,
+        fence: Option<Fence>,
+    ) -> BoxFuture<'_, Result<Written, DocumentError>> {
         Box::pin(async move {
             let (author, document) = edit.into_parts();
-            self.ask(&document, |answer| Input::Import(author, file, answer)).await
+            self.ask(&document, |answer| Input::Import(author, file, fence, answer))
+                .await
         })
     }
 

@@ -2,10 +2,14 @@ use std::path::Path;
 
 use aetherflow_log_core::{
     PartitionState, Storage,
-    conformance::{Writer, document_in, entry},
+    conformance::{Writer, all_authored, document_in, entry},
     storage::Operation,
 };
-use aetherflow_schema::id::{DocumentId, OpId, PartitionId};
+use aetherflow_schema::{
+    access::Principal,
+    history::AuthoredQuery,
+    id::{DocumentId, OpId, PartitionId},
+};
 
 use super::*;
 use crate::{OpenError, RocksStore, recovery, reindex};
@@ -67,6 +71,18 @@ fn holds(store: &RocksStore, entries: u64, context: &str) {
         }
     }
     assert_eq!(store.documents(None, 100).unwrap().len(), 8, "{context}");
+    let query = AuthoredQuery {
+        limit: 7,
+        ..AuthoredQuery::all(Principal::anonymous())
+    };
+    let authored = all_authored(store, &query);
+    assert!(authored.is_sorted_by_key(|entry| entry.position), "{context}");
+    let mut places: Vec<_> = authored
+        .iter()
+        .map(|entry| (entry.position.partition, entry.position.offset))
+        .collect();
+    places.dedup();
+    assert_eq!(places.len() as u64, 4 * entries, "{context}: each once");
     assert!(store.verify(&mut |_| {}).unwrap().damage.is_empty(), "{context}");
 }
 
@@ -91,7 +107,7 @@ fn a_crash_between_any_two_steps_of_indexing_loses_nothing() {
         &RocksStore::open(options(original.path(), 1 << 10)).unwrap(),
         0..ENTRIES,
     );
-    for steps in 0..=4 {
+    for steps in 0..=2 * INDEXES.len() {
         let context = format!("after {steps} steps");
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         copy(original.path(), dir.path());
@@ -117,8 +133,9 @@ fn a_crash_between_any_two_steps_of_indexing_loses_nothing() {
                 }
             }
             let marks = indexed(db, 4).unwrap();
-            let expected = if steps == 4 { Offset(ENTRIES) } else { Offset::ZERO };
-            assert_eq!(marks, [expected; 4], "{context}: the lower mark counts");
+            let mark = |done: bool| if done { Offset(ENTRIES) } else { Offset::ZERO };
+            let expected = (mark(steps == 2 * INDEXES.len()), mark(steps >= 2));
+            assert_eq!(marks, [expected; 4], "{context}: the lowest mark counts");
             copy(dir.path(), crashed.path());
         }
         let store = RocksStore::open(options(crashed.path())).unwrap();
@@ -145,9 +162,35 @@ fn an_index_that_is_gone_is_rebuilt_without_holding_it_in_memory() {
     let rest = reindex::rebuild(&opened.database.db, &options(dir.path(), 7), &mut judged).unwrap();
     assert!(rest.entries() < 7, "{} entries in memory", rest.entries());
     let marks = indexed(&opened.database.db, 4).unwrap();
-    assert_eq!(marks[..3], [Offset(ENTRIES); 3]);
+    assert_eq!(marks[..3], [(Offset(ENTRIES), Offset(ENTRIES)); 3]);
     drop(opened);
     holds(&RocksStore::open(options(dir.path(), 7)).unwrap(), ENTRIES, "rebuilt");
+}
+
+/// Stores that were made before there was the index by principal have all others.
+#[test]
+fn an_index_that_is_new_is_made_of_the_whole_log_and_the_others_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&RocksStore::open(options(dir.path(), 7)).unwrap(), 0..ENTRIES);
+    let mut db = options(dir.path(), 7)
+        .open_db(&dir.path().join("rocksdb"), rocksdb::DBRecoveryMode::PointInTime)
+        .unwrap();
+    let before = INDEXES.map(|index| mark(&db, index, 4).unwrap());
+    db.drop_cf(Family::ByPrincipal.name()).unwrap();
+    drop(db);
+    let store = RocksStore::open(options(dir.path(), 1 << 10)).unwrap();
+    holds(&store, ENTRIES, "from memory");
+    drop(store);
+    let opened = recovery::open(&options(dir.path(), 7)).unwrap();
+    let after = INDEXES.map(|index| mark(&opened.database.db, index, 4).unwrap());
+    for (before, after) in before.iter().zip(&after) {
+        assert!(before.iter().zip(after).all(|(before, after)| before <= after));
+    }
+    drop(opened);
+    let store = RocksStore::open(options(dir.path(), 7)).unwrap();
+    holds(&store, ENTRIES, "from tables");
+    fill(&store, ENTRIES..ENTRIES + 10);
+    holds(&store, ENTRIES + 10, "goes on");
 }
 
 #[test]

@@ -14,3 +14,4 @@ mod repo;
 mod server;
 mod table;
 mod tls;
+mod who;

@@ -48,18 +48,6 @@ fn close_code(code: CloseCode) -> u16 {
     (code.0 - CloseCode::application(0).0) as u16
 }
 
-/// The document that a frame is about.
-fn about(frame: &ClientFrame) -> Option<&DocumentId> {
-    match frame {
-        ClientFrame::Submit(submit) => Some(&submit.document),
-        ClientFrame::Subscribe(subscribe) => Some(&subscribe.document),
-        ClientFrame::Fetch(fetch) => Some(&fetch.document),
-        ClientFrame::Presence(presence) => Some(&presence.document),
-        ClientFrame::Unsubscribe(document) => Some(document),
-        ClientFrame::Hello(_) | ClientFrame::Ping(_) => None,
-    }
-}
-
 impl Client {
     /// Says hello with this token over WebSocket: how the connection was closed when that is not enough.
     pub(crate) async fn hello(address: SocketAddr, token: Option<&str>) -> Result<Self, u16> {
@@ -106,7 +94,7 @@ impl Client {
 
     /// A connection that is being closed says why when it is read.
     pub(crate) async fn say(&mut self, frame: ClientFrame) {
-        let channel = ChannelId(lanes::channel(about(&frame)));
+        let channel = ChannelId(lanes::channel(frame.document()));
         let bytes = frame.encode();
         match &mut self.carrier {
             Carrier::WebSocket(socket) => drop(within("sending", socket.send(Frame::Binary(bytes))).await),
@@ -179,6 +167,7 @@ impl Client {
             request: RequestId(2),
             document: document.clone(),
             changes: vec![change()],
+            fencing: None,
         };
         self.say(ClientFrame::Submit(submit)).await;
         self.answer().await

@@ -32,7 +32,8 @@ impl Session {
             Kind::Ops(ops) => self.on_ops(ops),
             Kind::PresenceEvent(event) => self.on_presence(now, event),
             Kind::GoAway(go_away) => self.on_go_away(now, &go_away),
-            Kind::Pong(_) => {}
+            // Locks are answered to clients that ask for them.
+            Kind::Pong(_) | Kind::LockGranted(_) | Kind::LockReleased(_) | Kind::Locks(_) => {}
         }
     }
 

@@ -160,7 +160,9 @@ impl Refusal {
     /// Whether asking again may help.
     pub fn retry(&self) -> Retry {
         match self.code {
-            RejectCode::Invalid | RejectCode::NotFound | RejectCode::Unspecified => Retry::Never,
+            RejectCode::Invalid | RejectCode::NotFound | RejectCode::StaleFencing | RejectCode::Unspecified => {
+                Retry::Never
+            }
             RejectCode::Unauthenticated
             | RejectCode::Forbidden
             | RejectCode::TooLarge
@@ -173,6 +175,7 @@ impl Refusal {
             | RejectCode::ReadOnly
             | RejectCode::OutcomeUnknown
             | RejectCode::Unreadable
+            | RejectCode::Locked
             | RejectCode::Stopping => Retry::Same,
         }
     }

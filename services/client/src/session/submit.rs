@@ -81,6 +81,7 @@ impl Session {
                 request,
                 document: id.clone(),
                 changes,
+                fencing: None,
             }));
         }
     }

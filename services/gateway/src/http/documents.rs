@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{asker::Asker, body, etag, parameters as p, problem::Problem};
+use super::{asker::Asker, body, etag, locks, parameters as p, problem::Problem};
 use crate::shared::Shared;
 
 const FILE: &str = "application/octet-stream";
@@ -82,6 +82,8 @@ struct ChangeBody {
     operations: u64,
     offset: Option<u64>,
     committed: Option<u64>,
+    principal: Option<String>,
+    session: Option<String>,
 }
 
 /// `POST /v1/documents`
@@ -93,6 +95,7 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let document = DocumentId::from_uuid(Uuid::new_v4());
     edit(&shared, &caller, Operation::Create, &document)?;
+    locks::none(&headers)?;
     let body = body::bytes(body, shared.options.limits.json_bytes, "limits.json_bytes").await?;
     let content = body::json_object(&headers, &body)?;
     let edit = edit(&shared, &caller, Operation::Create, &document)?;
@@ -109,9 +112,10 @@ pub(super) async fn import_new(
 ) -> Result<Response, Problem> {
     let document = DocumentId::from_uuid(Uuid::new_v4());
     edit(&shared, &caller, Operation::Create, &document)?;
+    locks::none(&headers)?;
     let file = file(&shared, &headers, body).await?;
     let edit = edit(&shared, &caller, Operation::Create, &document)?;
-    let written = shared.documents.import(edit, file).await?;
+    let written = shared.documents.import(edit, file, None).await?;
     Ok(created(&document, &written))
 }
 
@@ -125,9 +129,10 @@ pub(super) async fn import(
 ) -> Result<Json<impl Serialize>, Problem> {
     let document = p::document(id)?;
     edit(&shared, &caller, Operation::Write, &document)?;
+    let fence = locks::fence(&shared, &headers, &document)?;
     let file = file(&shared, &headers, body).await?;
     let edit = edit(&shared, &caller, Operation::Write, &document)?;
-    let written = shared.documents.import(edit, file).await?;
+    let written = shared.documents.import(edit, file, fence).await?;
     Ok(Json(written_body(&document, &written)))
 }
 
@@ -181,12 +186,20 @@ pub(super) async fn history(
     uri: Uri,
 ) -> Result<Json<impl Serialize>, Problem> {
     let document = p::document(id)?;
-    let p::Stretch { after, limit } = p::query(&uri)?;
+    let p::Stretch {
+        after,
+        limit,
+        principal,
+    } = p::query(&uri)?;
     let limit = p::limit(limit, 200, 1000)?;
-    let page = shared
+    let mut page = shared
         .documents
         .history(reader(&shared, &caller, &document)?, after, limit)
         .await?;
+    if let Some(name) = &principal {
+        let is_theirs = |change: &HistoryChange| change.author.as_ref().is_some_and(|of| of.principal.as_str() == name);
+        page.changes.retain(is_theirs);
+    }
     Ok(Json(HistoryBody {
         document_id: document.to_string(),
         total: page.total,
@@ -274,6 +287,11 @@ impl From<HistoryChange> for ChangeBody {
             operations: change.operations,
             offset: change.offset.map(|offset| offset.0),
             committed: change.committed_ms,
+            principal: change
+                .author
+                .as_ref()
+                .map(|author| author.principal.as_str().to_owned()),
+            session: change.author.map(|author| author.session.to_string()),
         }
     }
 }

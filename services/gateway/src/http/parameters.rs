@@ -29,13 +29,14 @@ pub(super) struct Page {
     pub(super) limit: Option<usize>,
 }
 
-/// `?after=..&limit=..` of a history.
+/// `?after=..&limit=..&principal=..` of a history.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stretch {
     #[serde(default)]
     pub(super) after: u64,
     pub(super) limit: Option<usize>,
+    pub(super) principal: Option<String>,
 }
 
 /// The document of a path.

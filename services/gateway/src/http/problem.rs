@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use aetherflow_schema::{
     access::{AuthFailure, Denied, PermissionsError, TooMuch},
     documents::{DocumentError, Retry},
+    locks::LockError,
 };
 use axum::response::{IntoResponse, Response};
 use hyper::{
@@ -71,6 +72,7 @@ impl From<DocumentError> for Problem {
             DocumentError::NoSuchPlace(_) => (StatusCode::NOT_FOUND, "no-such-place"),
             DocumentError::Invalid(_) => (StatusCode::BAD_REQUEST, "not-acceptable"),
             DocumentError::Quarantined(_) => (StatusCode::CONFLICT, "quarantined"),
+            DocumentError::Fenced => (StatusCode::PRECONDITION_FAILED, "stale-fencing"),
             DocumentError::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             DocumentError::ReadOnly(_) => (StatusCode::SERVICE_UNAVAILABLE, "read-only"),
             DocumentError::Unknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
@@ -104,6 +106,27 @@ impl From<AuthFailure> for Problem {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(status, failure.kind()).detail(failure.to_string())
+        }
+    }
+}
+
+impl From<LockError> for Problem {
+    fn from(error: LockError) -> Self {
+        let (status, kind) = match &error {
+            LockError::Held(_) => (StatusCode::CONFLICT, "locked"),
+            LockError::Settling => (StatusCode::CONFLICT, "lock-settling"),
+            LockError::NotHeld => (StatusCode::PRECONDITION_FAILED, "stale-fencing"),
+            LockError::Ttl => (StatusCode::BAD_REQUEST, "ttl"),
+            LockError::TooMany => (StatusCode::CONFLICT, "too-many-locks"),
+            LockError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
+        };
+        let retry_after = match error.retry() {
+            Retry::Never => None,
+            Retry::After(wait) => Some(wait),
+        };
+        Self {
+            retry_after,
+            ..Self::new(status, kind).detail(error.to_string())
         }
     }
 }

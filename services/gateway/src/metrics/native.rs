@@ -36,12 +36,15 @@ pub(crate) enum Heard {
     Fetch,
     Presence,
     Ping,
+    AcquireLock,
+    ReleaseLock,
+    ListLocks,
     /// None of these, or none that makes sense.
     Malformed,
 }
 
 impl Heard {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Hello,
         Self::Submit,
         Self::Subscribe,
@@ -49,6 +52,9 @@ impl Heard {
         Self::Fetch,
         Self::Presence,
         Self::Ping,
+        Self::AcquireLock,
+        Self::ReleaseLock,
+        Self::ListLocks,
         Self::Malformed,
     ];
 
@@ -61,6 +67,9 @@ impl Heard {
             Self::Fetch => "fetch",
             Self::Presence => "presence",
             Self::Ping => "ping",
+            Self::AcquireLock => "acquire-lock",
+            Self::ReleaseLock => "release-lock",
+            Self::ListLocks => "list-locks",
             Self::Malformed => "malformed",
         }
     }
@@ -77,10 +86,13 @@ pub(crate) enum Said {
     PresenceEvent,
     GoAway,
     Pong,
+    LockGranted,
+    LockReleased,
+    Locks,
 }
 
 impl Said {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Welcome,
         Self::Receipt,
         Self::Reject,
@@ -89,6 +101,9 @@ impl Said {
         Self::PresenceEvent,
         Self::GoAway,
         Self::Pong,
+        Self::LockGranted,
+        Self::LockReleased,
+        Self::Locks,
     ];
 
     fn name(self) -> &'static str {
@@ -101,6 +116,9 @@ impl Said {
             Self::PresenceEvent => "presence-event",
             Self::GoAway => "go-away",
             Self::Pong => "pong",
+            Self::LockGranted => "lock-granted",
+            Self::LockReleased => "lock-released",
+            Self::Locks => "locks",
         }
     }
 }
@@ -117,6 +135,9 @@ impl From<&server_frame::Kind> for Said {
             Kind::PresenceEvent(_) => Self::PresenceEvent,
             Kind::GoAway(_) => Self::GoAway,
             Kind::Pong(_) => Self::Pong,
+            Kind::LockGranted(_) => Self::LockGranted,
+            Kind::LockReleased(_) => Self::LockReleased,
+            Kind::Locks(_) => Self::Locks,
         }
     }
 }
@@ -132,6 +153,9 @@ impl From<&client_frame::Kind> for Heard {
             Kind::Fetch(_) => Self::Fetch,
             Kind::Presence(_) => Self::Presence,
             Kind::Ping(_) => Self::Ping,
+            Kind::AcquireLock(_) => Self::AcquireLock,
+            Kind::ReleaseLock(_) => Self::ReleaseLock,
+            Kind::ListLocks(_) => Self::ListLocks,
         }
     }
 }

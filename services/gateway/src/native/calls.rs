@@ -19,6 +19,7 @@ use aetherflow_schema::{
     document_log::{Changes, Offered, PendingSubmit, Stretch, Submitted},
     documents::{BoxFuture, DocumentError},
     id::{DocumentId, Offset},
+    locks::Fence,
     native::{Fetch, RequestId, Submit, encode, wire},
 };
 use bytes::Bytes;
@@ -28,7 +29,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::Voice;
+use super::{
+    Voice,
+    locks::{self, LockRequest},
+};
 use crate::{metrics::native::Said, websocket::Frame};
 
 /// What a waiting change costs beside its bytes.
@@ -65,7 +69,7 @@ enum Done {
         result: Result<Submitted, DocumentError>,
     },
     /// It was answered, unless the connection ends.
-    Fetched(RequestId),
+    Answered(RequestId),
 }
 
 /// Why a request was not carried out.
@@ -136,7 +140,17 @@ impl Calls {
             if let Err(failure) = answer(&voice, fetch).await {
                 voice.reject(Some(&document), failure.reject(request));
             }
-            Done::Fetched(request)
+            Done::Answered(request)
+        }));
+    }
+
+    /// Takes a request about locks.
+    pub(super) fn lock(&mut self, request: LockRequest) {
+        let voice = self.voice.clone();
+        self.under_way.push(Box::pin(async move {
+            let id = request.id();
+            locks::answer(&voice, request).await;
+            Done::Answered(id)
         }));
     }
 
@@ -154,7 +168,7 @@ impl Calls {
 
     fn on_done(&mut self, done: Done) -> Option<RequestId> {
         match done {
-            Done::Fetched(request) => Some(request),
+            Done::Answered(request) => Some(request),
             Done::HandedOver {
                 request,
                 document,
@@ -214,13 +228,16 @@ impl Calls {
             request,
             document,
             changes,
+            fencing,
         } = submit;
         let voice = self.voice.clone();
         let since = Instant::now();
         self.under_way.push(Box::pin(async move {
+            let fence = fencing.map(|token| Fence::new(voice.shared.locks.clone(), document.clone(), token));
             let changes = Changes {
                 document: document.clone(),
                 changes,
+                fence,
             };
             let result = hand_over(&voice, changes).await;
             Done::HandedOver {

@@ -50,6 +50,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, carrier: &dyn Carrier) {
     let shown = Shown {
         peer: carrier.address(),
         identity: None,
+        agent: String::new(),
     };
     if shared.throttle.arrival(shown.peer.ip()).is_err() {
         shared.metrics.throttled.inc();

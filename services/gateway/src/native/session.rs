@@ -13,13 +13,14 @@ use aetherflow_schema::{
     close::CloseCode,
     id::DocumentId,
     native::{
-        ClientFrame, Fetch, Hello, PRESENCE_BYTES, Presence, RequestId, SUBMIT_CHANGES, Submit, Subscribe, wire,
-        wire::RejectCode,
+        ClientFrame, Fetch, Hello, KNOWN_CAPABILITIES, LOCKS, PRESENCE_BYTES, Presence, RequestId, SUBMIT_CHANGES,
+        Submit, Subscribe, wire, wire::RejectCode,
     },
     sessions::ResumeToken,
 };
 use bytes::Bytes;
 
+use super::locks::LockRequest;
 use crate::{close::Close, metrics::native::Heard};
 
 /// What a client may do.
@@ -46,6 +47,8 @@ pub(super) struct Terms {
 pub(super) struct Session {
     limits: SessionLimits,
     introduced: bool,
+    /// Those of the client's capabilities that are known here.
+    capabilities: Vec<&'static str>,
     requests: HashSet<RequestId>,
     subscriptions: HashSet<DocumentId>,
 }
@@ -67,6 +70,8 @@ pub(super) enum Action {
     Unsubscribe(DocumentId),
     /// Read history.
     Fetch(Fetch),
+    /// Something about locks.
+    Lock(LockRequest),
     /// Tell others on the document.
     Present(Presence),
     /// Tell them that it is gone.
@@ -95,6 +100,7 @@ impl Session {
         Self {
             limits,
             introduced: false,
+            capabilities: Vec::new(),
             requests: HashSet::new(),
             subscriptions: HashSet::new(),
         }
@@ -132,9 +138,11 @@ impl Session {
                 client_id,
                 token,
                 resume_token,
-                ..
+                capabilities,
             }) => {
                 self.introduced = true;
+                let known = |name: &&&str| capabilities.iter().any(|named| named == **name);
+                self.capabilities = KNOWN_CAPABILITIES.iter().filter(known).copied().collect();
                 Action::Welcome {
                     client: client_id,
                     token: Token(token),
@@ -153,6 +161,20 @@ impl Session {
             }) => Action::Absent(document),
             ClientFrame::Presence(presence) => Action::Present(presence),
             ClientFrame::Ping(nonce) => Action::Pong(nonce),
+            ClientFrame::AcquireLock(acquire) => self.lock(acquire.request, LockRequest::Acquire(acquire)),
+            ClientFrame::ReleaseLock(release) => self.lock(release.request, LockRequest::Release(release)),
+            ClientFrame::ListLocks(list) => self.lock(list.request, LockRequest::List(list)),
+        }
+    }
+
+    fn lock(&mut self, request: RequestId, lock: LockRequest) -> Action {
+        if !self.capabilities.contains(&LOCKS) {
+            let detail = "frames about locks need the capability \"locks\"";
+            return Action::Close(Close::because(CloseCode::PolicyViolation, detail));
+        }
+        match self.request(request) {
+            Ok(()) => Action::Lock(lock),
+            Err(close) => Action::Close(close),
         }
     }
 
@@ -212,7 +234,7 @@ impl Session {
                 resume_window_ms: milliseconds(terms.resume_window.as_millis()),
             }),
             server_time_ms: now_ms,
-            capabilities: Vec::new(),
+            capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
             principal: author.principal.as_str().to_owned(),
         }
     }
@@ -241,5 +263,8 @@ fn kind(frame: &ClientFrame) -> Heard {
         ClientFrame::Fetch(_) => Heard::Fetch,
         ClientFrame::Presence(_) => Heard::Presence,
         ClientFrame::Ping(_) => Heard::Ping,
+        ClientFrame::AcquireLock(_) => Heard::AcquireLock,
+        ClientFrame::ReleaseLock(_) => Heard::ReleaseLock,
+        ClientFrame::ListLocks(_) => Heard::ListLocks,
     }
 }

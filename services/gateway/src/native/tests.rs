@@ -50,6 +50,7 @@ fn submit(request: u64, bytes: usize) -> ClientFrame {
         request: RequestId(request),
         document: document(1),
         changes: vec![Bytes::from(vec![1; bytes])],
+        fencing: None,
     })
 }
 

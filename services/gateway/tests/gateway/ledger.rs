@@ -147,6 +147,9 @@ impl DocumentLog for Ledger {
             if let Some(error) = state.failures.pop_front() {
                 return Err(error);
             }
+            if changes.fence.as_ref().is_some_and(|fence| fence.pass().is_err()) {
+                return Err(DocumentError::Fenced);
+            }
             let count = changes.changes.len() as u64;
             state.submitted.push((author, changes));
             let number = state.submitted.len();

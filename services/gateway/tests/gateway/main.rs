@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 mod bodies;
+mod book;
 mod client;
 mod credentials;
 mod ephemera;
+mod history;
 mod hostile;
 mod http;
 mod ledger;
 mod limits;
+mod locks;
 mod native;
 mod native_carrier;
 mod native_client;

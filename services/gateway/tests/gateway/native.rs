@@ -147,6 +147,7 @@ async fn what_cannot_be_done_is_rejected_with_when_to_retry() {
         request: aetherflow_schema::native::RequestId(7),
         document: id.clone(),
         changes: vec![vec![1; 1_001].into()],
+        fencing: None,
     });
     client.say(long).await;
     assert_eq!(client.hear_reject().await.code(), RejectCode::TooLarge);

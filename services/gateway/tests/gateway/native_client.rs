@@ -2,8 +2,10 @@
 
 use aetherflow_schema::{
     id::{DocumentId, Offset},
+    locks::Fencing,
     native::{
-        ClientFrame, Fetch, Hello, PATH, Presence, RequestId, Start, Submit, Subscribe, decode_server,
+        AcquireLock, ClientFrame, Fetch, Hello, LOCKS, ListLocks, PATH, Presence, ReleaseLock, RequestId, Start,
+        Submit, Subscribe, decode_server,
         wire::{self, server_frame::Kind},
     },
 };
@@ -52,6 +54,7 @@ pub(crate) fn submit(request: u64, document: &DocumentId, changes: &[&'static st
             .iter()
             .map(|change| Bytes::from_static(change.as_bytes()))
             .collect(),
+        fencing: None,
     })
 }
 
@@ -69,6 +72,50 @@ pub(crate) fn fetch(request: u64, document: &DocumentId, from: u64, until: Optio
         document: document.clone(),
         from: Offset(from),
         until: until.map(Offset),
+    })
+}
+
+/// A hello of a client that knows locks.
+pub(crate) fn hello_with_locks(resume_token: Bytes) -> ClientFrame {
+    ClientFrame::Hello(Hello {
+        token: String::new(),
+        client_id: "laptop".to_owned(),
+        resume_token,
+        capabilities: vec![LOCKS.to_owned(), "time-travel".to_owned()],
+    })
+}
+
+pub(crate) fn acquire(request: u64, document: &DocumentId, fencing: Option<u64>) -> ClientFrame {
+    ClientFrame::AcquireLock(AcquireLock {
+        request: RequestId(request),
+        document: document.clone(),
+        ttl_ms: 60_000,
+        fencing: fencing.map(Fencing),
+    })
+}
+
+pub(crate) fn release(request: u64, document: &DocumentId, fencing: u64) -> ClientFrame {
+    ClientFrame::ReleaseLock(ReleaseLock {
+        request: RequestId(request),
+        document: document.clone(),
+        fencing: Fencing(fencing),
+    })
+}
+
+pub(crate) fn locks_of(request: u64, document: Option<&DocumentId>) -> ClientFrame {
+    ClientFrame::ListLocks(ListLocks {
+        request: RequestId(request),
+        document: document.cloned(),
+    })
+}
+
+/// A submission under a lock.
+pub(crate) fn submit_under(request: u64, document: &DocumentId, fencing: u64) -> ClientFrame {
+    ClientFrame::Submit(Submit {
+        request: RequestId(request),
+        document: document.clone(),
+        changes: vec![Bytes::from_static(b"a")],
+        fencing: Some(Fencing(fencing)),
     })
 }
 
@@ -94,6 +141,17 @@ impl NativeClient {
     pub(crate) async fn welcomed(server: &Server) -> Self {
         let mut client = Self::connect(server).await;
         client.say(hello()).await;
+        match client.hear().await {
+            Kind::Welcome(welcome) => client.welcome = welcome,
+            other => panic!("{other:?}"),
+        }
+        client
+    }
+
+    /// Connects and says hello, and that it knows locks; with a token to go on with, unless that is empty.
+    pub(crate) async fn with_locks(server: &Server, token: &Bytes) -> Self {
+        let mut client = Self::connect(server).await;
+        client.say(hello_with_locks(token.clone())).await;
         match client.hear().await {
             Kind::Welcome(welcome) => client.welcome = welcome,
             other => panic!("{other:?}"),

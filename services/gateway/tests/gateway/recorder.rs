@@ -12,6 +12,7 @@ use aetherflow_schema::{
         QuarantinedDocument, SyncFrame, SyncSession, Written,
     },
     id::{ChangeHash, DocumentId, Offset, StorageId},
+    locks::Fence,
 };
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -173,7 +174,15 @@ impl Documents for Recorder {
         })
     }
 
-    fn import(&self, edit: AuthorizedEdit<DocumentId>, file: Bytes) -> BoxFuture<'_, Result<Written, DocumentError>> {
+    fn import(
+        &self,
+        edit: AuthorizedEdit<DocumentId>,
+        file: Bytes,
+        fence: Option<Fence>,
+    ) -> BoxFuture<'_, Result<Written, DocumentError>> {
+        if fence.is_some_and(|fence| fence.pass().is_err()) {
+            return Box::pin(async { Err(DocumentError::Fenced) });
+        }
         let content = serde_json::json!({"bytes": file.len()});
         self.create(edit, Some(content))
     }
@@ -203,6 +212,7 @@ impl Documents for Recorder {
                 operations: 1,
                 offset: Some(Offset(index)),
                 committed_ms: None,
+                author: None,
             };
             let last = 5.min(after + limit as u64);
             Ok(HistoryPage {

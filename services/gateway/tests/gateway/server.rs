@@ -30,13 +30,14 @@ use aetherflow_schema::{
 };
 use aetherflow_session::{
     Clock, SessionOptions, SessionService,
+    locks::LocalLocks,
     presence::{PresenceOptions, PresenceService},
     store::memory::MemoryStore,
 };
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::{ledger::Ledger, recorder::Recorder};
+use crate::{book::Book, ledger::Ledger, recorder::Recorder};
 
 /// The longest that anything in these tests may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -113,6 +114,7 @@ pub(crate) struct Server {
     pub(crate) watcher: Arc<dyn AccessWatcher>,
     pub(crate) sessions: Arc<SessionService>,
     pub(crate) presence: Arc<PresenceService>,
+    pub(crate) book: Arc<Book>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -147,10 +149,12 @@ impl Server {
         let store = Arc::new(MemoryStore::default());
         let clock = Clock::new();
         let presence = Arc::new(PresenceService::start(PresenceOptions::new(node.clone()), clock));
+        let locks = Arc::new(LocalLocks::start(clock));
         let session_options = SessionOptions::new(node);
-        let sessions = SessionService::start(session_options, clock, store, vec![presence.clone()]);
+        let sessions = SessionService::start(session_options, clock, store, vec![presence.clone(), locks.clone()]);
         let sessions = Arc::new(sessions.await.unwrap());
         let shutdown = Shutdown::new(&ShutdownOptions { drain_ms: 10_000 });
+        let book = Arc::new(Book::default());
         let gateway = Gateway::start(Parts {
             options,
             documents: documents.clone(),
@@ -161,6 +165,9 @@ impl Server {
             throttle: door.throttle,
             sessions: sessions.clone(),
             presence: presence.clone(),
+            locks,
+            history: book.clone(),
+            arrivals: book.clone(),
             admin: Arc::new(Operator),
             assets: Arc::new(Page),
             health: health.clone(),
@@ -182,6 +189,7 @@ impl Server {
             watcher: gateway.watcher().clone(),
             sessions,
             presence,
+            book,
             health,
             metrics,
             shutdown,

@@ -1,7 +1,7 @@
 //! Who holds what until when. No I/O.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     ops::Bound,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Table {
     locks: BTreeMap<DocumentId, Held>,
     sessions: HashMap<SessionId, BTreeSet<DocumentId>>,
     timers: Wheel<DocumentId>,
+    /// Edits under way that passed under a lock of the document, which may be free meanwhile.
+    passing: HashMap<DocumentId, usize>,
     newest: u64,
 }
 
@@ -35,6 +37,7 @@ impl Table {
             locks: BTreeMap::new(),
             sessions: HashMap::new(),
             timers: Wheel::new(now_ms),
+            passing: HashMap::new(),
             newest: now_ms << COUNT_BITS,
         }
     }
@@ -53,6 +56,9 @@ impl Table {
                 return Err(LockError::Held(Box::new(lock.clone())));
             }
             return self.renew(now_ms, document, (lock.session, lock.fencing), ttl_ms);
+        }
+        if self.passing.contains_key(document) {
+            return Err(LockError::Settling);
         }
         let mine = self.sessions.entry(author.session).or_default();
         if mine.len() >= LOCKS_PER_SESSION {
@@ -104,6 +110,30 @@ impl Table {
         for document in self.sessions.remove(&session).unwrap_or_default() {
             self.free(&document);
         }
+    }
+
+    /// Counts an edit that may pass, until [`Self::settle`].
+    pub(super) fn pass(&mut self, now_ms: u64, document: &DocumentId, fencing: Fencing) -> Result<(), LockError> {
+        self.holder(now_ms, document)
+            .filter(|lock| lock.fencing == fencing)
+            .ok_or(LockError::NotHeld)?;
+        *self.passing.entry(document.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    /// It is known what became of an edit that passed.
+    pub(super) fn settle(&mut self, document: &DocumentId) {
+        if let Entry::Occupied(mut passing) = self.passing.entry(document.clone()) {
+            *passing.get_mut() -= 1;
+            if *passing.get() == 0 {
+                passing.remove();
+            }
+        }
+    }
+
+    pub(super) fn of_session(&self, now_ms: u64, session: SessionId) -> Vec<Lock> {
+        let documents = self.sessions.get(&session).into_iter().flatten();
+        documents.filter_map(|document| self.holder(now_ms, document)).collect()
     }
 
     pub(super) fn holder(&self, now_ms: u64, document: &DocumentId) -> Option<Lock> {
@@ -165,6 +195,6 @@ impl Table {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.locks.is_empty() && self.sessions.is_empty() && self.timers.len() == 0
+        self.locks.is_empty() && self.sessions.is_empty() && self.passing.is_empty() && self.timers.len() == 0
     }
 }

@@ -8,7 +8,7 @@ use aetherflow_schema::{
 use uuid::Uuid;
 
 use super::LocalLocks;
-use crate::clock::Clock;
+use crate::{clock::Clock, service::SessionCompanion};
 
 fn author(n: u128) -> Author {
     Author {
@@ -118,4 +118,70 @@ async fn locks_have_bounds_and_are_listed_in_pages() {
     locks.release_all(author(1).session).await.unwrap();
     assert!(locks.shared.lock().is_empty());
     locks.acquire(&document(999), &author(1), TTL).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_passes_only_while_its_lock_is_held() {
+    let locks = LocalLocks::start(Clock::new());
+    let (ada, bob) = (author(1), author(2));
+    let stale = |fencing| locks.pass(&document(1), fencing).err();
+    assert_eq!(stale(Fencing(1)), Some(LockError::NotHeld), "nobody holds it");
+    let first = locks.acquire(&document(1), &ada, TTL).await.unwrap().fencing;
+    assert_eq!(stale(first), None);
+    assert_eq!(
+        stale(Fencing(first.0 + 1)),
+        Some(LockError::NotHeld),
+        "it was never given out"
+    );
+    assert_eq!(locks.pass(&document(2), first).err(), Some(LockError::NotHeld));
+    tokio::time::sleep(TTL).await;
+    assert_eq!(
+        stale(first),
+        Some(LockError::NotHeld),
+        "it expired, though nobody else came"
+    );
+    let second = locks.acquire(&document(1), &bob, TTL).await.unwrap().fencing;
+    assert_eq!((stale(first), stale(second)), (Some(LockError::NotHeld), None));
+    locks.session_closed(bob.session);
+    assert_eq!(stale(second), Some(LockError::NotHeld), "its session has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_given_a_lock_while_an_edit_under_the_earlier_one_is_under_way() {
+    let locks = LocalLocks::start(Clock::new());
+    let (ada, bob) = (author(1), author(2));
+    let first = locks.acquire(&document(1), &ada, TTL).await.unwrap();
+    let passes = [(); 2].map(|()| locks.pass(&document(1), first.fencing).unwrap());
+    let renewed = locks.acquire(&document(1), &ada, TTL).await.unwrap();
+    assert_eq!(renewed.fencing, first.fencing, "the holder goes on");
+    locks.release(&document(1), ada.session, first.fencing).await.unwrap();
+    let [one, other] = passes;
+    for pass in [one, other] {
+        for author in [&ada, &bob] {
+            let early = locks.acquire(&document(1), author, TTL).await;
+            assert_eq!(early, Err(LockError::Settling), "not even the one who had it");
+        }
+        drop(pass);
+    }
+    let second = locks.acquire(&document(1), &bob, TTL).await.unwrap();
+    assert!(second.fencing > first.fencing);
+    locks.release_all(bob.session).await.unwrap();
+    assert!(locks.shared.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_finds_what_it_holds() {
+    let locks = LocalLocks::start(Clock::new());
+    let ada = author(1);
+    for n in [3, 1, 2] {
+        locks.acquire(&document(n), &ada, TTL * u32::from(n)).await.unwrap();
+    }
+    let held = async || {
+        let held = locks.of_session(ada.session).await.unwrap();
+        held.into_iter().map(|lock| lock.document).collect::<Vec<_>>()
+    };
+    assert_eq!(held().await, [document(1), document(2), document(3)]);
+    tokio::time::sleep(TTL).await;
+    assert_eq!(held().await, [document(2), document(3)]);
+    assert_eq!(locks.of_session(author(2).session).await, Ok(Vec::new()));
 }

@@ -5,13 +5,14 @@ use aetherflow_schema::{
     access::Author,
     documents::{DocumentError, Written},
     id::{DocumentId, Offset},
+    locks::Fence,
     record::EncodedEntry,
 };
 use automerge::{Automerge, SaveOptions};
 use bytes::Bytes;
 use tokio::{task, time};
 
-use super::{Actor, Answer, InFlight, Then, answer_committed, append_error, lost::Lost, now_ms};
+use super::{Actor, Answer, InFlight, Then, answer_committed, lost::Lost, now_ms};
 use crate::{contained, content::Content, intake, json, to_schema};
 
 impl Actor {
@@ -26,17 +27,17 @@ impl Actor {
             };
             json::to_automerge(&content, now_ms).map_err(|error| error.to_string())
         };
-        self.write(author, make, answer).await;
+        self.write(author, make, None, answer).await;
     }
 
     /// Queues the document of a file for the log.
-    pub(super) async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
+    pub(super) async fn import(&mut self, author: Author, file: Bytes, fence: Option<Fence>, answer: Answer<Written>) {
         let make = move || match Automerge::load(&file) {
             Ok(doc) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
             Ok(doc) => Ok(doc),
             Err(error) => Err(format!("this is not an automerge file: {error}")),
         };
-        self.write(author, make, answer).await;
+        self.write(author, make, fence, answer).await;
     }
 
     /// Queues a document's changes for the log; it is merged into this one when they are committed. Making it, and its
@@ -45,6 +46,7 @@ impl Actor {
         &mut self,
         author: Author,
         make: impl FnOnce() -> Result<Automerge, String> + Send + 'static,
+        fence: Option<Fence>,
         answer: Answer<Written>,
     ) {
         let is_new = self.offset == Offset::ZERO;
@@ -61,17 +63,15 @@ impl Actor {
             Err(_) => Err("reading it took too long".to_owned()),
         };
         let submitted = match made {
-            Ok((doc, entries)) => {
-                let commit = self.log.submit(entries).await.map_err(append_error);
-                commit.map(|commit| (commit, doc))
-            }
+            Ok((doc, entries)) => self.place(fence, entries).await.map(|placed| (placed, doc)),
             Err(reason) => Err(DocumentError::Invalid(reason)),
         };
         match submitted {
-            Ok((commit, doc)) => self.in_flight.push_back(InFlight {
+            Ok(((commit, pass), doc)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Write(Box::new(doc), answer),
                 large: true,
+                pass,
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));

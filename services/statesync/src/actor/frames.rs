@@ -51,6 +51,7 @@ impl Actor {
             commit,
             then: Then::Frame(key, intake.message),
             large,
+            pass: None,
         });
     }
 

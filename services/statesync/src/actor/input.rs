@@ -5,6 +5,7 @@ use aetherflow_schema::{
     document_log::{SnapshotAt, Submitted},
     documents::{At, DocumentError, DocumentJson, HistoryPage, Peer, PeerFrame, SyncFrame, Written},
     id::{ChangeHash, StorageId},
+    locks::Fence,
 };
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -23,12 +24,12 @@ pub(crate) enum Input {
     Listen(SessionKey, Author, SyncFrame),
     Announce(SessionKey, Vec<StorageId>),
     Create(Author, Option<serde_json::Value>, Answer<Written>),
-    Import(Author, Bytes, Answer<Written>),
+    Import(Author, Bytes, Option<Fence>, Answer<Written>),
     Read(At, Answer<DocumentJson>),
     History(u64, usize, Answer<HistoryPage>),
     Export(At, Answer<Bytes>),
     Release(Answer<()>),
-    Submit(Author, Vec<Bytes>, Answer<Submitted>),
+    Submit(Author, Vec<Bytes>, Option<Fence>, Answer<Submitted>),
     /// For somebody who has these heads, or nothing.
     Snapshot(Option<Vec<ChangeHash>>, Answer<SnapshotAt>),
     /// The log takes writes again.
@@ -38,7 +39,7 @@ pub(crate) enum Input {
 /// Answers an input with an error.
 pub(super) fn fail(input: Input, error: DocumentError) {
     match input {
-        Input::Create(_, _, answer) | Input::Import(_, _, answer) => {
+        Input::Create(_, _, answer) | Input::Import(_, _, _, answer) => {
             let _ = answer.send(Err(error));
         }
         Input::Read(_, answer) => {
@@ -53,7 +54,7 @@ pub(super) fn fail(input: Input, error: DocumentError) {
         Input::Release(answer) => {
             let _ = answer.send(Err(error));
         }
-        Input::Submit(_, _, answer) => {
+        Input::Submit(_, _, _, answer) => {
             let _ = answer.send(Err(error));
         }
         Input::Snapshot(_, answer) => {

@@ -5,17 +5,24 @@ use aetherflow_schema::{
     document_log::{SnapshotAt, Submitted, Tier},
     documents::DocumentError,
     id::ChangeHash,
+    locks::Fence,
 };
 use automerge::{Automerge, Change, ReadDoc};
 use bytes::{Bytes, BytesMut};
 use tokio::{task, time};
 
-use super::{Actor, Answer, InFlight, LARGE_BYTES, Placed, Then, answer_committed, append_error, lost::Lost};
+use super::{Actor, Answer, InFlight, LARGE_BYTES, Placed, Then, answer_committed, lost::Lost};
 use crate::{contained, content::Content, intake, to_automerge, to_schema};
 
 impl Actor {
     /// Queues changes for the log; they are applied, and answered, when they are committed.
-    pub(super) async fn submit(&mut self, author: Author, changes: Vec<Bytes>, answer: Answer<Submitted>) {
+    pub(super) async fn submit(
+        &mut self,
+        author: Author,
+        changes: Vec<Bytes>,
+        fence: Option<Fence>,
+        answer: Answer<Submitted>,
+    ) {
         let large = changes.iter().map(Bytes::len).sum::<usize>() > LARGE_BYTES;
         let taken = if large {
             let document = self.document.clone();
@@ -30,16 +37,17 @@ impl Actor {
         };
         let submitted = match taken {
             Ok((changes, entries)) => {
-                let commit = self.log.submit(entries).await.map_err(append_error);
-                commit.map(|commit| (commit, changes))
+                let placed = self.place(fence, entries).await;
+                placed.map(|placed| (placed, changes))
             }
             Err(reason) => Err(DocumentError::Invalid(reason)),
         };
         match submitted {
-            Ok((commit, changes)) => self.in_flight.push_back(InFlight {
+            Ok(((commit, pass), changes)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Submit(changes, answer),
                 large,
+                pass,
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));

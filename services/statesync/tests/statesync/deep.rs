@@ -57,7 +57,7 @@ async fn a_document_nested_without_end_is_refused_as_json_and_harms_nobody() {
     statesync.export(grant(&id), At::Change(1)).await.unwrap();
     let file = statesync.export(grant(&id), At::Now).await.unwrap();
     let copy = document(2);
-    statesync.import(grant_write(&copy), file).await.unwrap();
+    statesync.import(grant_write(&copy), file, None).await.unwrap();
     assert_too_deep(statesync.read(grant(&copy), At::Now).await);
     let mut late = Client::open(&statesync, &id).await;
     late.request().await;

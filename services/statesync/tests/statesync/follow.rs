@@ -264,7 +264,7 @@ async fn entries_of_all_kinds_reach_followers_and_the_snapshot_of_a_large_docume
     let mut author = Author::new();
     author.write(300);
     let written = statesync
-        .import(grant_write(&id), author.doc.save().into())
+        .import(grant_write(&id), author.doc.save().into(), None)
         .await
         .unwrap();
     eventually("the entries", async || {

@@ -5,6 +5,7 @@
 mod common;
 mod deep;
 mod entries;
+mod fence;
 mod follow;
 mod lost;
 mod rest;

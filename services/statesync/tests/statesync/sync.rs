@@ -351,7 +351,10 @@ async fn documents_are_created_imported_read_and_exported_at_any_place() {
     let file = statesync.export(grant(&id), At::Now).await.unwrap();
     let mut copy = AutoCommit::load(&file).unwrap();
     copy.put(ROOT, "title", "another plan").unwrap();
-    let written = statesync.import(grant_write(&id), copy.save().into()).await.unwrap();
+    let written = statesync
+        .import(grant_write(&id), copy.save().into(), None)
+        .await
+        .unwrap();
     assert_eq!(written.heads, [ChangeHash(copy.get_heads()[0].0)]);
 
     let now = statesync.read(grant(&id), At::Now).await.unwrap();
@@ -383,7 +386,7 @@ async fn documents_are_created_imported_read_and_exported_at_any_place() {
     assert_eq!((rest.next, rest.changes[0].index), (None, 2));
     assert_eq!(statesync.list(None, 10).await.unwrap(), std::slice::from_ref(&id));
     let nonsense = statesync
-        .import(grant_write(&id), b"no automerge file".as_slice().into())
+        .import(grant_write(&id), b"no automerge file".as_slice().into(), None)
         .await;
     assert!(matches!(nonsense, Err(DocumentError::Invalid(_))));
 }
@@ -428,7 +431,10 @@ async fn peers_hear_of_an_import_and_of_what_comes_after_it() {
         let file = statesync.export(grant(&id), At::Now).await.unwrap();
         let mut copy = AutoCommit::load(&file).unwrap();
         copy.put(ROOT, format!("imported-{n}"), true).unwrap();
-        statesync.import(grant_write(&id), copy.save().into()).await.unwrap();
+        statesync
+            .import(grant_write(&id), copy.save().into(), None)
+            .await
+            .unwrap();
         one.doc.put(ROOT, format!("after-{n}"), true).unwrap();
         one.doc.commit();
         eventually("both have all of it", async || {

@@ -402,6 +402,9 @@ impl Client {
                 server_time_ms: 0,
             })),
             ClientFrame::Fetch(_) => panic!("nobody fetches"),
+            ClientFrame::AcquireLock(_) | ClientFrame::ReleaseLock(_) | ClientFrame::ListLocks(_) => {
+                panic!("nobody locks")
+            }
         };
         self.to_client.extend(answer.iter().map(encode));
     }

@@ -9,6 +9,7 @@ use aetherflow_schema::{
     document_log::{Changes, DocumentLog, Submitted},
     documents::DocumentError,
     id::DocumentId,
+    locks::Fence,
 };
 use aetherflow_statesync::{Statesync, StatesyncOptions};
 use automerge::{AutoCommit, ROOT, ReadDoc, transaction::Transactable};
@@ -61,9 +62,19 @@ pub(crate) async fn submit(
     id: &DocumentId,
     changes: Vec<Bytes>,
 ) -> Result<Submitted, DocumentError> {
+    submit_under(statesync, id, changes, None).await
+}
+
+pub(crate) async fn submit_under(
+    statesync: &Statesync,
+    id: &DocumentId,
+    changes: Vec<Bytes>,
+    fence: Option<Fence>,
+) -> Result<Submitted, DocumentError> {
     let changes = Changes {
         document: id.clone(),
         changes,
+        fence,
     };
     let edit = AuthorizedEdit::new(&grant(id), changes).unwrap();
     statesync.submit(edit).await?.await

@@ -11,6 +11,7 @@ use aetherflow_log_core::{
     storage::{Operation, Snapshot, Verified},
 };
 use aetherflow_schema::{
+    history::{AuthoredPage, AuthoredQuery},
     id::{DocumentId, Offset, PartitionId},
     record::{Entry, Frame},
 };
@@ -140,6 +141,10 @@ impl Storage for Watched {
 
     fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<DocumentId>, StorageError> {
         self.inner.documents(after, limit)
+    }
+
+    fn authored(&self, query: &AuthoredQuery) -> Result<AuthoredPage, StorageError> {
+        self.inner.authored(query)
     }
 
     fn put_snapshot(&self, document: &DocumentId, snapshot: &Snapshot) -> Result<(), StorageError> {
