@@ -54,8 +54,24 @@ use crate::{
 const TOGETHER: usize = 64;
 /// Frames on their way through the log.
 const IN_FLIGHT: usize = 256;
-/// A sync message larger than this is decoded and applied where it blocks no other document.
+/// Messages larger than this are decoded and applied where they block no other document.
 const LARGE_BYTES: usize = 16 << 10;
+/// So are those with more operations than this: about 20 ms.
+const LARGE_ROWS: u64 = 2048;
+
+/// What a message costs to apply.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    bytes: usize,
+    /// Operations, as they are when they are unfolded.
+    rows: u64,
+}
+
+impl Size {
+    fn is_large(self) -> bool {
+        self.bytes > LARGE_BYTES || self.rows > LARGE_ROWS
+    }
+}
 
 /// What is applied once its entries are committed.
 enum Then {
@@ -67,7 +83,7 @@ enum Then {
 struct InFlight {
     commit: Option<PendingAppend>,
     then: Then,
-    large: bool,
+    size: Size,
 }
 
 /// See the [module](self).
@@ -218,7 +234,7 @@ impl Actor {
                 // Those that were in the log before were counted and applied before.
                 self.unsaved += appended.offsets.iter().filter(|offset| **offset > self.offset).count() as u64;
                 self.offset = self.offset.max(appended.last());
-                self.apply(first.then, appended.offsets, first.large).await;
+                self.apply(first.then, appended.offsets, first.size).await;
             }
             Err(error) => {
                 self.uncertain |= matches!(error, AppendError::Unknown(_));
@@ -249,15 +265,15 @@ impl Actor {
     async fn settle(&mut self) {
         while self.in_flight.front().is_some_and(|first| first.commit.is_none()) {
             if let Some(first) = self.in_flight.pop_front() {
-                self.apply(first.then, Vec::new(), first.large).await;
+                self.apply(first.then, Vec::new(), first.size).await;
             }
         }
     }
 
-    async fn apply(&mut self, then: Then, offsets: Vec<Offset>, large: bool) {
+    async fn apply(&mut self, then: Then, offsets: Vec<Offset>, size: Size) {
         match then {
-            Then::Submit(changes, answer) => self.apply_submitted(changes, offsets, answer, large).await,
-            Then::Frame(key, message) => self.apply_frame(key, message, large).await,
+            Then::Submit(changes, answer) => self.apply_submitted(changes, offsets, answer, size).await,
+            Then::Frame(key, message) => self.apply_frame(key, message, size).await,
             Then::Write(doc, answer) => {
                 let merged = self.merge(*doc).await;
                 let heads = self.content.heads().iter().map(to_schema).collect();

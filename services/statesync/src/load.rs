@@ -31,7 +31,10 @@ struct Stored {
 
 impl Stored {
     fn read(log: &LogHandle, document: &DocumentId) -> Result<Self, StorageError> {
-        let snapshot = log.snapshot(document)?;
+        Self::after(log, document, log.snapshot(document)?)
+    }
+
+    fn after(log: &LogHandle, document: &DocumentId, snapshot: Option<Snapshot>) -> Result<Self, StorageError> {
         let mut tail: Vec<Entry> = Vec::new();
         loop {
             let after = tail.last().map_or_else(
@@ -103,30 +106,36 @@ impl Stored {
         })
     }
 
-    fn live(&self) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
+    /// The materialized document, and the entries that cannot be applied.
+    fn live(&self, log: &LogHandle, document: &DocumentId) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
         let mut bytes = BytesMut::new();
         if let Some(snapshot) = &self.snapshot {
             bytes.extend_from_slice(&snapshot.document);
         }
         self.changes()
             .for_each(|entry| bytes.extend_from_slice(&entry.draft.payload));
-        let set_aside = match load_whole(&bytes) {
+        match load_whole(&bytes) {
             Ok(doc) => return Ok((live(doc), Vec::new())),
             Err(reason) => {
                 tracing::warn!(%reason, "a document does not load in one piece; its entries are applied one by one");
-                Vec::new()
             }
+        }
+        let Some(snapshot) = &self.snapshot else {
+            return Ok(self.one_by_one(Automerge::new()));
         };
-        self.one_by_one(set_aside)
+        match load_whole(&snapshot.document) {
+            Ok(doc) => Ok(self.one_by_one(doc)),
+            Err(reason) => {
+                // It saves time and holds nothing that is not in the log.
+                tracing::error!(doc = %document, %reason, "a snapshot does not load; the document is made from its entries");
+                Self::after(log, document, None)?.live(log, document)
+            }
+        }
     }
 
     /// Applies the entries singly, and sets those aside that cannot be applied: the rest of the document is served.
-    fn one_by_one(&self, mut set_aside: Vec<(Offset, String)>) -> Result<(Live, Vec<(Offset, String)>), StorageError> {
-        let mut doc = match &self.snapshot {
-            Some(snapshot) => load_whole(&snapshot.document)
-                .map_err(|reason| StorageError::Unreadable(format!("the snapshot: {reason}")))?,
-            None => Automerge::new(),
-        };
+    fn one_by_one(&self, mut doc: Automerge) -> (Live, Vec<(Offset, String)>) {
+        let mut set_aside = Vec::new();
         for entry in self.changes() {
             let before = doc.clone();
             let applied = contained(|| apply(&mut doc, entry)).and_then(|applied| applied);
@@ -135,7 +144,7 @@ impl Stored {
                 set_aside.push((entry.offset, reason));
             }
         }
-        Ok((live(doc), set_aside))
+        (live(doc), set_aside)
     }
 }
 
@@ -182,6 +191,12 @@ pub(crate) fn load_whole(bytes: &[u8]) -> Result<Automerge, String> {
     loaded.map_err(|error| error.to_string())
 }
 
+/// Whether a saved document loads, with every hash as it was: of what is in it, changes were made by others.
+pub(crate) fn check_saved(bytes: &[u8]) -> Result<(), String> {
+    contained(|| Automerge::load(bytes))?.map_err(|error| error.to_string())?;
+    Ok(())
+}
+
 /// Reads a document, as cold as can be. Blocks on the disk.
 pub(crate) fn load(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
     let stored = Stored::read(log, document)?;
@@ -191,7 +206,7 @@ pub(crate) fn load(log: &LogHandle, document: &DocumentId) -> Result<Loaded, Sto
         Some(cold) if cold.heads.is_empty() => (Content::Absent, Vec::new()),
         Some(cold) => (Content::Cold(cold), Vec::new()),
         None => {
-            let (live, set_aside) = stored.live()?;
+            let (live, set_aside) = stored.live(log, document)?;
             (Content::Live(Box::new(live)), set_aside)
         }
     };
@@ -219,7 +234,7 @@ pub(crate) fn materialize(log: &LogHandle, document: &DocumentId, cold: &Bytes) 
 /// Materializes a document from the log alone. Blocks.
 pub(crate) fn reload(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
     let stored = Stored::read(log, document)?;
-    let (live, set_aside) = stored.live()?;
+    let (live, set_aside) = stored.live(log, document)?;
     Ok(Loaded {
         offset: stored.offset(),
         unsaved: stored.changes().count() as u64,

@@ -28,6 +28,7 @@ use crate::{
     actor::{Actor, Answer, Input},
     follow::Hub,
     peers::SessionKey,
+    turns::Turns,
 };
 
 /// Inputs that may wait for one document.
@@ -61,6 +62,7 @@ impl StatesyncOptions {
 /// What the actors share.
 pub(crate) struct Shared {
     pub(crate) options: StatesyncOptions,
+    pub(crate) turns: Turns,
     /// Bytes of documents in memory, about.
     pub(crate) memory: AtomicU64,
     open: Mutex<HashMap<DocumentId, mpsc::Sender<Input>>>,
@@ -129,6 +131,7 @@ impl Statesync {
             log,
             shared: Arc::new(Shared {
                 options,
+                turns: Turns::default(),
                 memory: AtomicU64::new(0),
                 open: Mutex::default(),
                 quarantined: Mutex::default(),

@@ -9,9 +9,9 @@ use aetherflow_schema::{
 };
 use automerge::Automerge;
 use bytes::Bytes;
-use tokio::{task, time};
+use tokio::task;
 
-use super::{Actor, Answer, InFlight, Then, append_error, now_ms, unreadable};
+use super::{Actor, Answer, InFlight, LARGE_ROWS, Size, Then, append_error, now_ms, unreadable};
 use crate::{contained, content::Content, intake, json};
 
 impl Actor {
@@ -55,15 +55,7 @@ impl Actor {
     }
 
     pub(super) async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
-        let load = task::spawn_blocking(move || contained(|| Automerge::load(&file)));
-        let loaded = match time::timeout(self.shared.options.apply_budget, load).await {
-            Ok(Ok(Ok(Ok(doc)))) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
-            Ok(Ok(Ok(Ok(doc)))) => Ok(doc),
-            Ok(Ok(Ok(Err(error)))) => Err(format!("this is not an automerge file: {error}")),
-            Ok(Ok(Err(reason))) => Err(reason),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("reading the file took too long".to_owned()),
-        };
+        let loaded = self.in_time(LARGE_ROWS, move || intake::take_file(&file)).await;
         match loaded {
             Ok(doc) => self.write(author, doc, answer).await,
             Err(reason) => {
@@ -89,7 +81,7 @@ impl Actor {
             Ok(commit) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Write(Box::new(doc), answer),
-                large: false,
+                size: Size::default(),
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));

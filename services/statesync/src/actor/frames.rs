@@ -2,9 +2,8 @@
 
 use aetherflow_schema::{access::Author, documents::SyncFrame};
 use automerge::{Automerge, sync, sync::SyncDoc};
-use tokio::{task, time};
 
-use super::{Actor, InFlight, LARGE_BYTES, Then, now_ms};
+use super::{Actor, InFlight, Size, Then, now_ms};
 use crate::{
     contained,
     content::Content,
@@ -15,20 +14,17 @@ use crate::{
 impl Actor {
     /// A message came: its changes go to the log, the rest waits for them.
     pub(super) async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame, may_write: bool) {
-        let large = frame.message.len() > LARGE_BYTES;
-        let taken = if large {
-            let document = self.document.clone();
-            let work = move || intake::take_in(&document, &author, &frame.message);
-            match time::timeout(self.shared.options.apply_budget, task::spawn_blocking(work)).await {
-                Ok(Ok(taken)) => taken,
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("decoding the changes took too long".to_owned()),
-            }
-        } else {
-            intake::take_in(&self.document, &author, &frame.message)
-        };
-        let mut intake = match taken {
-            Ok(intake) => intake,
+        let (bytes, request, document) = (frame.message.len(), frame.request, self.document.clone());
+        let decoded = self
+            .decode(
+                bytes,
+                move || intake::weigh_message(&frame.message),
+                |weighed| weighed.rows,
+                move |weighed| intake::take_in(&document, &author, weighed),
+            )
+            .await;
+        let (mut intake, rows) = match decoded {
+            Ok(decoded) => decoded,
             Err(reason) => return self.peers.malformed(key, reason),
         };
         if !may_write && intake.strip() {
@@ -37,7 +33,7 @@ impl Actor {
         if let Some(state) = self.peers.get_mut(key) {
             // Tells automerge not to ask for what would be refused; when that changes it asks for what it missed.
             state.set_read_only(!may_write);
-            state.asked |= frame.request && intake.message.message.heads.is_empty();
+            state.asked |= request && intake.message.message.heads.is_empty();
         }
         let commit = if intake.entries.is_empty() {
             None
@@ -50,12 +46,12 @@ impl Actor {
         self.in_flight.push_back(InFlight {
             commit,
             then: Then::Frame(key, intake.message),
-            large,
+            size: Size { bytes, rows },
         });
     }
 
     /// The changes of a message are committed.
-    pub(super) async fn apply_frame(&mut self, key: SessionKey, mut message: Received, large: bool) {
+    pub(super) async fn apply_frame(&mut self, key: SessionKey, mut message: Received, size: Size) {
         if !message.carries_changes() {
             // A peer that has gone has nothing more to hear; changes of it are in the log and stay.
             let Some(state) = self.peers.get_mut(key) else { return };
@@ -80,8 +76,8 @@ impl Actor {
         let gone = state.is_none();
         let mut state = state.map_or(&mut scratch, |state| &mut state.sync).clone();
         let before = self.content.heads();
-        let received = if large {
-            self.receive_apart(&mut state, message).await
+        let received = if size.is_large() {
+            self.receive_apart(size, &mut state, message).await
         } else {
             match &mut self.content {
                 Content::Live(live) => live.receive(&mut state, message),

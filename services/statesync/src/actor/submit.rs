@@ -8,38 +8,36 @@ use aetherflow_schema::{
 };
 use automerge::{Automerge, Change, ReadDoc};
 use bytes::{Bytes, BytesMut};
-use tokio::{task, time};
+use tokio::task;
 
-use super::{Actor, Answer, InFlight, LARGE_BYTES, Then, append_error, unreadable};
+use super::{Actor, Answer, InFlight, Size, Then, append_error, unreadable};
 use crate::{contained, content::Content, intake, to_automerge, to_schema};
 
 impl Actor {
     /// Queues changes for the log; they are applied, and answered, when they are committed.
     pub(super) async fn submit(&mut self, author: Author, changes: Vec<Bytes>, answer: Answer<Submitted>) {
-        let large = changes.iter().map(Bytes::len).sum::<usize>() > LARGE_BYTES;
-        let taken = if large {
-            let document = self.document.clone();
-            let work = task::spawn_blocking(move || intake::take_changes(&document, &author, &changes));
-            match time::timeout(self.shared.options.apply_budget, work).await {
-                Ok(Ok(taken)) => taken,
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("decoding the changes took too long".to_owned()),
-            }
-        } else {
-            intake::take_changes(&self.document, &author, &changes)
-        };
-        let submitted = match taken {
-            Ok((changes, entries)) => {
+        let bytes = changes.iter().map(Bytes::len).sum();
+        let document = self.document.clone();
+        let decoded = self
+            .decode(
+                bytes,
+                move || intake::weigh_changes(changes),
+                |weighed| weighed.rows,
+                move |weighed| intake::take_changes(&document, &author, weighed),
+            )
+            .await;
+        let submitted = match decoded {
+            Ok(((changes, entries), rows)) => {
                 let commit = self.log.submit(entries).await.map_err(append_error);
-                commit.map(|commit| (commit, changes))
+                commit.map(|commit| (commit, changes, rows))
             }
             Err(reason) => Err(DocumentError::Invalid(reason)),
         };
         match submitted {
-            Ok((commit, changes)) => self.in_flight.push_back(InFlight {
+            Ok((commit, changes, rows)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Submit(changes, answer),
-                large,
+                size: Size { bytes, rows },
             }),
             Err(error) => {
                 let _ = answer.send(Err(error));
@@ -53,9 +51,9 @@ impl Actor {
         changes: Vec<Change>,
         offsets: Vec<Offset>,
         answer: Answer<Submitted>,
-        large: bool,
+        size: Size,
     ) {
-        let applied = self.apply_changes(changes, large).await;
+        let applied = self.apply_changes(changes, size).await;
         let _ = answer.send(applied.map(|()| Submitted {
             offsets,
             // The log is on this machine alone.
@@ -63,11 +61,11 @@ impl Actor {
         }));
     }
 
-    async fn apply_changes(&mut self, changes: Vec<Change>, large: bool) -> Result<(), DocumentError> {
+    async fn apply_changes(&mut self, changes: Vec<Change>, size: Size) -> Result<(), DocumentError> {
         self.materialize().await.map_err(unreadable)?;
         let before = self.content.heads();
-        let applied = if large {
-            self.apart(move |live| live.apply(&changes)).await
+        let applied = if size.is_large() {
+            self.apart(size, move |live| live.apply(&changes)).await
         } else {
             match &mut self.content {
                 Content::Live(live) => live.apply(&changes),

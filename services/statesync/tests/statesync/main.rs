@@ -5,4 +5,5 @@
 mod common;
 mod entries;
 mod follow;
+mod hostile;
 mod sync;
