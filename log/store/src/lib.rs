@@ -17,6 +17,8 @@ mod by_doc;
 mod database;
 mod entry;
 mod failsafe;
+#[cfg(test)]
+mod fuzz;
 mod generation;
 pub mod keys;
 mod meta;

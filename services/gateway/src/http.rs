@@ -6,6 +6,8 @@ mod body;
 mod console;
 mod documents;
 mod etag;
+#[cfg(test)]
+mod fuzz;
 mod headers;
 mod health;
 pub(crate) mod origin;

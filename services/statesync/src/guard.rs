@@ -6,6 +6,10 @@
 //! sync, filter), changes; lists and byte strings are counted in LEB128. `chunk` looks into the changes, `columns` into
 //! their operations, `reader` reads numbers.
 
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of the service need more of it")]
+#[path = "../tests/statesync/common/bomb.rs"]
+pub(crate) mod bomb;
 mod chunk;
 mod columns;
 mod reader;

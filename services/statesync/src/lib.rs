@@ -25,6 +25,8 @@ mod actor;
 mod content;
 mod entries;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod history;
 mod intake;

@@ -6,10 +6,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[allow(dead_code, reason = "what the tests of the service need too")]
-#[path = "../../tests/statesync/common/bomb.rs"]
-mod bomb;
-
 fn messages() -> Vec<Vec<u8>> {
     let mut doc = AutoCommit::new();
     let (mut here, mut there) = (sync::State::new(), sync::State::new());
