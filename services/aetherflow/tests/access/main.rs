@@ -7,5 +7,6 @@ mod http;
 mod live;
 mod native;
 mod repo;
+mod secrets;
 mod server;
 mod table;

@@ -32,6 +32,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
     folder: TempDir,
 }
 
@@ -89,7 +90,12 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut server = Self { child, address, folder };
+        let mut server = Self {
+            child,
+            address,
+            admin,
+            folder,
+        };
         let started = Instant::now();
         while !http::is_ready(address).await {
             let ended = server.child.try_wait().unwrap();
