@@ -104,7 +104,9 @@ fn message(data: &[u8]) {
     if let Ok(weighed) = intake::weigh_message(&source.nearly(&CORPUS)) {
         let _ = intake::take_in(&document(), &author(), weighed);
     }
-    let _ = intake::take_file(&source.nearly(&[written().save()]));
+    if let Ok(weighed) = intake::weigh_file(source.nearly(&[written().save()]).into()) {
+        let _ = intake::take_file(weighed);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     contained,
     guard::{self, Allowance, ChunkKind},
-    sound,
+    load, sound,
 };
 
 /// Changes up to this number are logged one by one, even when they come as one document chunk.
@@ -92,7 +92,7 @@ pub(crate) fn take_in(
                 }
                 ChunkKind::Document | ChunkKind::Bundle => {
                     singly = false;
-                    let loaded = contained(|| load(chunk))?.map_err(|error| error.to_string())?;
+                    let loaded = contained(|| load_chunk(chunk))?.map_err(|error| error.to_string())?;
                     for draft in whole(document, author, &loaded, chunk) {
                         entries.push(encode(draft)?);
                     }
@@ -145,14 +145,26 @@ fn complaint(place: usize, changes: &[Bytes], reason: &str) -> String {
     format!("change {} of {}: {reason}", place + 1, changes.len())
 }
 
-/// Loads a file of automerge chunks. The reason for refusing it is meant for its author.
-pub(crate) fn take_file(file: &[u8]) -> Result<Automerge, String> {
-    guard::accept(file, &mut Allowance::of(file.len())).map_err(|error| error.to_string())?;
-    let doc =
-        contained(|| Automerge::load(file))?.map_err(|error| format!("this is not an automerge file: {error}"))?;
+/// Checks what a file of automerge chunks unfolds to. The reason for refusing it is meant for its author.
+pub(crate) fn weigh_file(file: Bytes) -> Result<Weighed<Bytes>, String> {
+    let mut allowance = Allowance::of(file.len());
+    guard::accept(&file, &mut allowance).map_err(|error| error.to_string())?;
+    Ok(Weighed {
+        what: file,
+        rows: allowance.rows(),
+    })
+}
+
+/// Loads a file. The reason for refusing it is meant for its author.
+pub(crate) fn take_file(file: Weighed<Bytes>) -> Result<Automerge, String> {
+    let loaded = contained(|| Automerge::load(&file.what))?;
+    let doc = loaded.map_err(|error| format!("this is not an automerge file: {error}"))?;
     if doc.get_heads().is_empty() {
         return Err("the file has no changes in it".to_owned());
     }
+    // Its changes may stand in it one by one, and not as automerge writes them.
+    let saved = contained(|| doc.save())?;
+    load::check_saved(&saved).map_err(|error| format!("what is in the file cannot be saved: {error}"))?;
     Ok(doc)
 }
 
@@ -185,7 +197,7 @@ pub(crate) fn whole(document: &DocumentId, author: &Author, loaded: &Automerge, 
         .collect()
 }
 
-fn load(chunk: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
+fn load_chunk(chunk: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
     let mut loaded = Automerge::new();
     loaded.load_incremental(chunk)?;
     Ok(loaded)

@@ -116,7 +116,17 @@ impl Server {
 
     /// Runs another command of the same binary with the same configuration.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
-        let output = command(&self.folder).args(arguments).output().unwrap();
+        self.run_with(&[], arguments)
+    }
+
+    /// The same with more configuration, as environment variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> String {
+        let mut command = command(&self.folder);
+        let output = command
+            .envs(variables.iter().copied())
+            .args(arguments)
+            .output()
+            .unwrap();
         assert!(
             output.status.success(),
             "{arguments:?}: {}",

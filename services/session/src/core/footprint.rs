@@ -58,7 +58,8 @@ fn a_session_takes_no_more_memory_than_it_did() {
         let mut all = Registry::new(node.clone(), times, SESSIONS as usize, 0);
         for n in 0..SESSIONS {
             let live = Arc::new(Live::new(Some((ConnectionId(n), sink.clone())), 0));
-            all.begin(0, record(&node, n), live, None, &mut Effects::default()).unwrap();
+            all.begin(0, record(&node, n), live, None, &mut Effects::default())
+                .unwrap();
         }
         registry = Some(all);
     });

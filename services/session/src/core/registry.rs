@@ -78,10 +78,7 @@ impl Registry {
     /// # Errors
     /// [`SessionError::NotFound`].
     pub(crate) fn entry(&self, id: SessionId) -> Result<&Entry, SessionError> {
-        self.sessions
-            .get(&id)
-            .map(Box::as_ref)
-            .ok_or(SessionError::NotFound)
+        self.sessions.get(&id).map(Box::as_ref).ok_or(SessionError::NotFound)
     }
 
     /// # Errors

@@ -33,7 +33,7 @@ impl Actor {
     }
 
     /// Does work that needs nothing of the document, and gives it up when it takes too long or its turn does not come.
-    pub(super) async fn in_time<T: Send + 'static>(
+    async fn in_time<T: Send + 'static>(
         &self,
         rows: u64,
         work: impl FnOnce() -> Result<T, String> + Send + 'static,

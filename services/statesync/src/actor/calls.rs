@@ -11,7 +11,7 @@ use automerge::Automerge;
 use bytes::Bytes;
 use tokio::task;
 
-use super::{Actor, Answer, InFlight, LARGE_ROWS, Size, Then, append_error, now_ms, unreadable};
+use super::{Actor, Answer, InFlight, Size, Then, append_error, now_ms, unreadable};
 use crate::{contained, content::Content, intake, json};
 
 impl Actor {
@@ -55,9 +55,16 @@ impl Actor {
     }
 
     pub(super) async fn import(&mut self, author: Author, file: Bytes, answer: Answer<Written>) {
-        let loaded = self.in_time(LARGE_ROWS, move || intake::take_file(&file)).await;
-        match loaded {
-            Ok(doc) => self.write(author, doc, answer).await,
+        let decoded = self
+            .decode(
+                file.len(),
+                move || intake::weigh_file(file),
+                |weighed| weighed.rows,
+                intake::take_file,
+            )
+            .await;
+        match decoded {
+            Ok((doc, _)) => self.write(author, doc, answer).await,
             Err(reason) => {
                 let _ = answer.send(Err(DocumentError::Invalid(reason)));
             }

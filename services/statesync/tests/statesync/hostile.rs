@@ -121,7 +121,13 @@ async fn a_change_that_automerge_would_have_written_otherwise_is_refused() {
     )
     .await
     .unwrap();
-    refused_everywhere(otherwise, "not encoded as automerge encodes it").await;
+    refused_everywhere(otherwise.clone(), "not encoded as automerge encodes it").await;
+    let (statesync, log) = start(memory());
+    match statesync.import(grant_write(&document(1)), otherwise.into()).await {
+        Err(DocumentError::Invalid(reason)) => assert!(reason.contains("cannot be saved"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(log.document_tail(&document(1)).unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
