@@ -59,6 +59,10 @@ test: ## Checks everything: lints, unit tests, stock clients, browser, torture
 	@$(MAKE) --no-print-directory lint build loadtest/stock/node_modules
 	@ops/build/test
 
+.PHONY: deny
+deny: ## Checks licences, sources and advisories of what is built in (installs cargo-deny into the cache)
+	@ops/build/deny
+
 .PHONY: test-powercut
 test-powercut: build ## Cuts the power of a disk under load, again and again (needs root and loop devices)
 	$(ROCKSDB) cargo test --locked -p aetherflow-loadtest --test powercut -- --ignored --nocapture

@@ -18,6 +18,8 @@ mod by_principal;
 mod database;
 mod entry;
 mod failsafe;
+#[cfg(test)]
+mod fuzz;
 mod generation;
 pub mod keys;
 mod meta;

@@ -76,7 +76,7 @@ fn keys_newest_first<'a>(
     .map_while(move |item| item.ok().map(|(key, _)| key).filter(|key| key.starts_with(&prefix)))
 }
 
-fn encode(snapshot: &Snapshot) -> Vec<u8> {
+pub(crate) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut value = Vec::with_capacity(FIXED + 32 * snapshot.heads.len() + snapshot.document.len());
     value.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     value.extend_from_slice(&snapshot.changes.to_be_bytes());
@@ -88,7 +88,7 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
     value
 }
 
-fn decode(offset: Offset, value: Vec<u8>) -> Option<Snapshot> {
+pub(crate) fn decode(offset: Offset, value: Vec<u8>) -> Option<Snapshot> {
     let crc = u32::from_be_bytes(value.get(1..CRC_END)?.try_into().ok()?);
     if crc32c::crc32c(&value[CRC_END..]) != crc {
         return None;

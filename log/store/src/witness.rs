@@ -123,7 +123,7 @@ fn slot_bytes(partitions: usize) -> usize {
     (HEADER + TAIL * partitions + 4).next_multiple_of(PAGE)
 }
 
-fn encode(testimony: &Testimony) -> Vec<u8> {
+pub(crate) fn encode(testimony: &Testimony) -> Vec<u8> {
     let mut slot = Vec::with_capacity(slot_bytes(testimony.tails.len()));
     slot.extend_from_slice(&MAGIC);
     slot.extend_from_slice(&VERSION.to_be_bytes());
@@ -140,7 +140,7 @@ fn encode(testimony: &Testimony) -> Vec<u8> {
     slot
 }
 
-fn decode(slot: &[u8]) -> Option<Testimony> {
+pub(crate) fn decode(slot: &[u8]) -> Option<Testimony> {
     let header = slot.get(..HEADER)?;
     if header[..4] != MAGIC || header[4..8] != VERSION.to_be_bytes() {
         return None;

@@ -17,6 +17,8 @@
 pub mod api_keys;
 mod base64url;
 mod der;
+#[cfg(test)]
+mod fuzz;
 pub mod gatekeeper;
 pub mod jwks;
 pub mod key;

@@ -9,6 +9,8 @@
 
 mod disk;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod record;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ mod body;
 mod console;
 mod documents;
 mod etag;
+#[cfg(test)]
+mod fuzz;
 mod headers;
 mod health;
 mod history;
@@ -114,6 +116,8 @@ async fn around(State(surroundings): State<Surroundings>, request: Request, next
         response
     } else if let Some(refusal) = origin.demand().err().filter(|_| !reads) {
         refusal.into_response()
+    } else if let Err(encoded) = body::demand_plain(request.headers()) {
+        encoded.into_response()
     } else if route == admin::VERIFY {
         next.run(request).await
     } else {

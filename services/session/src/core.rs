@@ -12,6 +12,8 @@
 
 pub(crate) mod effects;
 pub(crate) mod entry;
+#[cfg(test)]
+mod footprint;
 pub(crate) mod lifecycle;
 pub(crate) mod registry;
 pub(crate) mod remote;

@@ -57,8 +57,30 @@ use crate::{
 const TOGETHER: usize = 64;
 /// Frames on their way through the log.
 const IN_FLIGHT: usize = 256;
-/// A sync message larger than this is decoded and applied where it blocks no other document.
+/// Messages larger than this are decoded and applied where they block no other document.
 const LARGE_BYTES: usize = 16 << 10;
+/// So are those with more operations than this: about 20 ms.
+const LARGE_ROWS: u64 = 2048;
+
+/// What a message costs to apply.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    bytes: usize,
+    /// Operations, as they are when they are unfolded.
+    rows: u64,
+}
+
+impl Size {
+    /// Of what is applied apart however little it is: it meets a document of any size.
+    fn whole(rows: u64) -> Self {
+        let bytes = LARGE_BYTES + 1;
+        Self { bytes, rows }
+    }
+
+    fn is_large(self) -> bool {
+        self.bytes > LARGE_BYTES || self.rows > LARGE_ROWS
+    }
+}
 
 /// Where something that was appended stands in the log.
 struct Placed {
@@ -77,7 +99,7 @@ enum Then {
 struct InFlight {
     commit: Option<PendingAppend>,
     then: Then,
-    large: bool,
+    size: Size,
     /// Of what was made under a lock: nobody else gets it before this is applied, or has failed.
     pass: Option<Box<dyn Pass>>,
 }
@@ -250,7 +272,7 @@ impl Actor {
                     offsets: appended.offsets,
                     fresh,
                 };
-                return self.apply(first.then, placed, first.large).await;
+                return self.apply(first.then, placed, first.size).await;
             }
             Err(error) => {
                 self.uncertain |= matches!(error, AppendError::Unknown(_));
@@ -287,17 +309,17 @@ impl Actor {
                     offsets: Vec::new(),
                     fresh: Vec::new(),
                 };
-                self.apply(first.then, nowhere, first.large).await?;
+                self.apply(first.then, nowhere, first.size).await?;
             }
         }
         Ok(())
     }
 
-    async fn apply(&mut self, then: Then, placed: Placed, large: bool) -> Result<(), Lost> {
+    async fn apply(&mut self, then: Then, placed: Placed, size: Size) -> Result<(), Lost> {
         match then {
-            Then::Submit(changes, answer) => self.apply_submitted(changes, placed, answer, large).await,
-            Then::Frame(key, message) => self.apply_frame(key, message, &placed.fresh, large).await,
-            Then::Write(doc, answer) => self.apply_written(*doc, &placed.fresh, answer).await,
+            Then::Submit(changes, answer) => self.apply_submitted(changes, placed, answer, size).await,
+            Then::Frame(key, message) => self.apply_frame(key, message, &placed.fresh, size).await,
+            Then::Write(doc, answer) => self.apply_written(*doc, &placed.fresh, answer, size).await,
         }
     }
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::{
     contained,
-    guard::{self, ChunkKind},
+    guard::{self, Allowance, ChunkKind},
+    load, sound,
 };
 
 /// Changes up to this number are logged one by one, even when they come as one document chunk.
@@ -49,10 +50,35 @@ impl Received {
     }
 }
 
-/// Decodes a sync message and every change in it. The reason for refusing it is meant for the peer's author.
-pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> Result<Intake, String> {
+/// Something that was checked, and what decoding and applying it costs.
+pub(crate) struct Weighed<T> {
+    what: T,
+    /// Operations in it.
+    pub(crate) rows: u64,
+}
+
+/// Decodes a sync message but for its changes, and checks what those unfold to. The reason for refusing it is meant for
+/// the peer's author.
+pub(crate) fn weigh_message(bytes: &[u8]) -> Result<Weighed<sync::Message>, String> {
     guard::check(bytes).map_err(|error| error.to_string())?;
-    let mut message = contained(|| sync::Message::decode(bytes))?.map_err(|error| error.to_string())?;
+    let message = contained(|| sync::Message::decode(bytes))?.map_err(|error| error.to_string())?;
+    let mut allowance = Allowance::of(bytes.len());
+    for part in message.changes.iter() {
+        guard::accept(part, &mut allowance).map_err(|error| error.to_string())?;
+    }
+    Ok(Weighed {
+        what: message,
+        rows: allowance.rows(),
+    })
+}
+
+/// Decodes every change of a sync message. The reason for refusing it is meant for the peer's author.
+pub(crate) fn take_in(
+    document: &DocumentId,
+    author: &Author,
+    message: Weighed<sync::Message>,
+) -> Result<Intake, String> {
+    let mut message = message.what;
     let mut entries = Vec::new();
     let mut changes = Vec::new();
     let mut singly = true;
@@ -66,7 +92,7 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
                 }
                 ChunkKind::Document | ChunkKind::Bundle => {
                     singly = false;
-                    let loaded = contained(|| load(chunk))?.map_err(|error| error.to_string())?;
+                    let loaded = contained(|| load_chunk(chunk))?.map_err(|error| error.to_string())?;
                     for draft in whole(document, author, &loaded, chunk) {
                         entries.push(encode(draft)?);
                     }
@@ -85,26 +111,67 @@ pub(crate) fn take_in(document: &DocumentId, author: &Author, bytes: &[u8]) -> R
     })
 }
 
-/// Decodes changes that came one by one, each a chunk of its own. The reason for refusing them is meant for their author.
+/// Checks what changes unfold to that came one by one, each a chunk of its own. The reason for refusing them is meant for
+/// their author.
+pub(crate) fn weigh_changes(changes: Vec<Bytes>) -> Result<Weighed<Vec<Bytes>>, String> {
+    let mut allowance = Allowance::of(changes.iter().map(Bytes::len).sum());
+    for (place, bytes) in changes.iter().enumerate() {
+        match guard::accept(bytes, &mut allowance).as_deref() {
+            Ok([(ChunkKind::Change | ChunkKind::CompressedChange, _)]) => {}
+            Ok(_) => return Err(complaint(place, &changes, "this is not one automerge change")),
+            Err(error) => return Err(complaint(place, &changes, &error.to_string())),
+        }
+    }
+    Ok(Weighed {
+        what: changes,
+        rows: allowance.rows(),
+    })
+}
+
+/// Decodes changes. The reason for refusing them is meant for their author.
 pub(crate) fn take_changes(
     document: &DocumentId,
     author: &Author,
-    changes: &[Bytes],
+    changes: Weighed<Vec<Bytes>>,
 ) -> Result<(Vec<Change>, Vec<EncodedEntry>), String> {
+    let changes = changes.what;
     let single = |(place, bytes): (usize, &Bytes)| {
-        let complain = |reason: String| format!("change {} of {}: {reason}", place + 1, changes.len());
-        let chunks = guard::chunks(bytes).map_err(|error| complain(error.to_string()))?;
-        let [(ChunkKind::Change | ChunkKind::CompressedChange, chunk)] = chunks[..] else {
-            return Err(complain("this is not one automerge change".to_owned()));
-        };
-        single(document, author, chunk).map_err(complain)
+        single(document, author, bytes).map_err(|reason| complaint(place, &changes, &reason))
     };
     changes.iter().enumerate().map(single).collect()
+}
+
+fn complaint(place: usize, changes: &[Bytes], reason: &str) -> String {
+    format!("change {} of {}: {reason}", place + 1, changes.len())
+}
+
+/// Checks what a file of automerge chunks unfolds to. The reason for refusing it is meant for its author.
+pub(crate) fn weigh_file(file: Bytes) -> Result<Weighed<Bytes>, String> {
+    let mut allowance = Allowance::of(file.len());
+    guard::accept(&file, &mut allowance).map_err(|error| error.to_string())?;
+    Ok(Weighed {
+        what: file,
+        rows: allowance.rows(),
+    })
+}
+
+/// Loads a file. The reason for refusing it is meant for its author.
+pub(crate) fn take_file(file: Weighed<Bytes>) -> Result<Automerge, String> {
+    let loaded = contained(|| Automerge::load(&file.what))?;
+    let doc = loaded.map_err(|error| format!("this is not an automerge file: {error}"))?;
+    if doc.get_heads().is_empty() {
+        return Err("the file has no changes in it".to_owned());
+    }
+    // Its changes may stand in it one by one, and not as automerge writes them.
+    let saved = contained(|| doc.save())?;
+    load::check_saved(&saved).map_err(|error| format!("what is in the file cannot be saved: {error}"))?;
+    Ok(doc)
 }
 
 /// One change and its entry.
 fn single(document: &DocumentId, author: &Author, chunk: &[u8]) -> Result<(Change, EncodedEntry), String> {
     let change = contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
+    contained(|| sound::check(chunk, &change))?.map_err(|error| error.to_string())?;
     let op_id = OpId(change.hash().0);
     let entry = encode(draft(document, author, EntryKind::Change, op_id, chunk))?;
     Ok((change, entry))
@@ -130,7 +197,7 @@ pub(crate) fn whole(document: &DocumentId, author: &Author, loaded: &Automerge, 
         .collect()
 }
 
-fn load(chunk: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
+fn load_chunk(chunk: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
     let mut loaded = Automerge::new();
     loaded.load_incremental(chunk)?;
     Ok(loaded)

@@ -12,7 +12,9 @@
 //! | `content` | the document itself: absent, cold (bytes and heads), or live (an automerge document) |
 //! | `load` | from a snapshot and the log's tail to a content; entries that cannot be applied are set aside |
 //! | `intake` | from a sync message, or changes, to log entries |
-//! | `guard` | what is checked of a sync message before automerge sees it |
+//! | `guard` | what is checked of a sync message, and of changes, before automerge sees them |
+//! | `sound` | what is checked of a decoded change, so that it cannot spoil the document it is applied to |
+//! | `turns` | how much work on large changes is done at once |
 //! | `peers` | who is connected, and what each is told |
 //! | `recent` | what was applied last, to be sent on as it came |
 //! | `history` | any earlier state, and the list of changes |
@@ -23,6 +25,8 @@ mod actor;
 mod content;
 mod entries;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod history;
 mod intake;
@@ -31,6 +35,8 @@ mod load;
 mod peers;
 mod recent;
 mod service;
+mod sound;
+mod turns;
 
 pub use service::{Statesync, StatesyncOptions};
 

@@ -248,6 +248,12 @@ pub(crate) fn load_whole(bytes: &[u8]) -> Result<Automerge, String> {
     loaded.map_err(|error| error.to_string())
 }
 
+/// Whether a saved document loads, with every hash as it was: of what is in it, changes were made by others.
+pub(crate) fn check_saved(bytes: &[u8]) -> Result<(), String> {
+    contained(|| Automerge::load(bytes))?.map_err(|error| error.to_string())?;
+    Ok(())
+}
+
 /// Reads a document, as cold as can be. Blocks on the disk.
 pub(crate) fn load(log: &LogHandle, document: &DocumentId) -> Result<Loaded, StorageError> {
     let stored = Stored::read(log, document)?;

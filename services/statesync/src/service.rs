@@ -29,6 +29,7 @@ use crate::{
     actor::{Actor, Answer, Input},
     follow::Hub,
     peers::SessionKey,
+    turns::Turns,
 };
 
 /// Inputs that may wait for one document.
@@ -63,6 +64,7 @@ impl StatesyncOptions {
 /// What the actors share.
 pub(crate) struct Shared {
     pub(crate) options: StatesyncOptions,
+    pub(crate) turns: Turns,
     /// Bytes of documents in memory, about.
     pub(crate) memory: AtomicU64,
     open: Mutex<HashMap<DocumentId, mpsc::Sender<Input>>>,
@@ -74,6 +76,7 @@ impl Shared {
     pub(crate) fn new(options: StatesyncOptions) -> Self {
         Self {
             options,
+            turns: Turns::default(),
             memory: AtomicU64::new(0),
             open: Mutex::default(),
             quarantined: Mutex::default(),

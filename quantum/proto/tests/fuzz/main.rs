@@ -7,8 +7,8 @@
 //! | `source` | choices out of bytes |
 //! | `world` | two endpoints and the network between them |
 //!
-//! `cargo test` runs each for a moment, always with the same seeds. `QUANTUM_FUZZ_SECONDS=600` runs each test for that long with further
-//! ones; a failure names its seed, and `QUANTUM_FUZZ_SEED=n` runs that one alone.
+//! `cargo test` runs each for a moment, always with the same seeds. `FUZZ_SECONDS=600` runs each test for that long with further
+//! ones; a failure names its seed, and `FUZZ_SEED=n` runs that one alone.
 
 // All of this is test code: clippy sees only what stands in `#[test]` functions as such.
 #![allow(clippy::unwrap_used)]

@@ -18,7 +18,7 @@ struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}: failed with QUANTUM_FUZZ_SEED={}", self.name, self.seed);
+            eprintln!("{}: failed with FUZZ_SEED={}", self.name, self.seed);
         }
     }
 }
@@ -41,10 +41,10 @@ pub(crate) fn seeds(name: &'static str, runs: u64, bytes: usize, entry: fn(&[u8]
         rng.fill_bytes(&mut data);
         entry(&data);
     };
-    if let Some(seed) = number("QUANTUM_FUZZ_SEED") {
+    if let Some(seed) = number("FUZZ_SEED") {
         return run(seed);
     }
-    match number("QUANTUM_FUZZ_SECONDS") {
+    match number("FUZZ_SECONDS") {
         None => (0..runs).for_each(run),
         Some(seconds) => {
             let end = Instant::now() + Duration::from_secs(seconds);

@@ -42,6 +42,24 @@ impl<'a> Source<'a> {
         std::mem::take(&mut self.bytes)
     }
 
+    /// One of the corpus, or parts of two, with damage; or anything.
+    #[allow(dead_code, reason = "other crates fuzz their formats with it")]
+    pub(crate) fn nearly(&mut self, corpus: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        if self.once_in(16) {
+            return self.rest().to_vec();
+        }
+        let mut bytes = corpus[self.below(corpus.len())].as_ref().to_vec();
+        if self.once_in(8) {
+            let other = corpus[self.below(corpus.len())].as_ref();
+            bytes.truncate(self.below(bytes.len() + 1));
+            bytes.extend_from_slice(&other[self.below(other.len() + 1)..]);
+        }
+        if !self.once_in(16) {
+            self.mutate(&mut bytes);
+        }
+        bytes
+    }
+
     /// Changes bytes here and there, cuts or lengthens.
     pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..1 + self.below(4) {

@@ -64,8 +64,8 @@ fn background_flows_share_as_tcp_does() {
     assert!(background(&[NewReno], lossy)[0] < full * 0.5);
 }
 
-/// Bytes that each of two connections delivers in the last two thirds of a minute.
-fn two_connections(seed: u64, link: LinkSpec) -> [usize; 2] {
+/// Two connections with a minute of bulk over one link, the second begun this much later, and this much time more.
+pub(crate) fn two_with_bulk(seed: u64, link: LinkSpec, apart: Duration) -> World {
     let mut world = World::new(seed);
     let (up, down) = (world.link(link.clone()), world.link(link));
     let accept = Box::new(move |_| App::new(seed, Side::Server));
@@ -77,13 +77,16 @@ fn two_connections(seed: u64, link: LinkSpec) -> [usize; 2] {
     let config = tls::client(TransportConfig::default());
     for _ in 0..2 {
         let host = world.client(up, down);
-        world.connect(
-            host,
-            &config,
-            App::new(seed, Side::Client).bulk(Kind::BULK, SECOND * 60),
-        );
-        world.run_for(SECOND * 5);
+        let app = App::new(seed, Side::Client).bulk(Kind::BULK, SECOND * 60);
+        world.connect(host, &config, app);
+        world.run_for(apart);
     }
+    world
+}
+
+/// Bytes that each of two connections delivers in the last two thirds of a minute.
+fn two_connections(seed: u64, link: LinkSpec) -> [usize; 2] {
+    let mut world = two_with_bulk(seed, link, SECOND * 5);
     world.run_for(SECOND * 50);
     let (from, to) = (Time::ZERO + SECOND * 20, Time::ZERO + SECOND * 60);
     [0, 1].map(|slot| bytes_between(world.app(End { host: 0, slot }), Kind::BULK, from, to))

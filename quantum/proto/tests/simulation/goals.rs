@@ -8,7 +8,7 @@ use quantum_proto::{Side, TransportConfig};
 
 use crate::{
     app::{App, Kind},
-    fairness::beside,
+    fairness::{beside, two_with_bulk},
     flow::Algorithm,
     journal::{bytes_between, quantile},
     link::LinkSpec,
@@ -141,21 +141,7 @@ fn a_share_is_held_beside_cubic_and_left_to_it() {
 
 /// Part of the first of two connections, of which the second begins two seconds later, from 20 to 40 seconds after that.
 fn part_of_the_first(seed: u64, link: LinkSpec) -> f64 {
-    let mut world = World::new(seed);
-    let (up, down) = (world.link(link.clone()), world.link(link));
-    let accept = Box::new(move |_| App::new(seed, Side::Server));
-    world.server(
-        endpoint_config(seed, 0),
-        tls::server(TransportConfig::default()),
-        accept,
-    );
-    let config = tls::client(TransportConfig::default());
-    for _ in 0..2 {
-        let host = world.client(up, down);
-        let app = App::new(seed, Side::Client).bulk(Kind::BULK, SECOND * 60);
-        world.connect(host, &config, app);
-        world.run_for(SECOND * 2);
-    }
+    let mut world = two_with_bulk(seed, link, SECOND * 2);
     world.run_for(SECOND * 18);
     let from = world.now;
     world.run_for(SECOND * 20);

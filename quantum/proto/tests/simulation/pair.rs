@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use quantum_proto::{ClientConfig, EndpointConfig, Side, Stats, Time, TransportConfig};
 
 use crate::{
-    app::App,
+    app::{App, Kind},
     journal::Journal,
     link::LinkSpec,
     tls,
@@ -136,6 +136,12 @@ impl Pair {
 
     pub(crate) fn server(&self) -> &App {
         self.world.app(ACCEPTED)
+    }
+
+    /// Bits of bulk that the server was given.
+    pub(crate) fn bulk_bits(&self) -> usize {
+        let received = self.server().received.iter();
+        received.filter(|record| record.channel == Kind::BULK.channel).count() * Kind::BULK.len * 8
     }
 
     pub(crate) fn has_accepted(&self) -> bool {

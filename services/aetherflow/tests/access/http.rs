@@ -12,6 +12,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
+    /// All of it.
+    pub(crate) text: String,
 }
 
 pub(crate) async fn is_ready(address: SocketAddr) -> bool {
@@ -71,5 +73,6 @@ pub(crate) async fn exchange(
         status: head.split(' ').nth(1)?.parse().ok()?,
         head: head.to_lowercase(),
         body: serde_json::from_str(body).unwrap_or(Value::Null),
+        text: text.clone(),
     })
 }

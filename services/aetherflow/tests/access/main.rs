@@ -11,6 +11,7 @@ mod native;
 mod people;
 mod reload;
 mod repo;
+mod secrets;
 mod server;
 mod table;
 mod tls;

@@ -71,6 +71,12 @@ impl Client {
         Self { carrier, session }
     }
 
+    /// A connection over WebSocket on which nothing was said yet.
+    pub(crate) async fn silent(address: SocketAddr) -> Self {
+        let socket = open(address, PATH, None).await.unwrap();
+        Self::on(Carrier::WebSocket(Box::new(socket)))
+    }
+
     async fn welcomed(mut self, token: Option<&str>) -> Result<Self, u16> {
         self.say_hello(token).await;
         match self.hear().await? {
@@ -83,10 +89,15 @@ impl Client {
     }
 
     pub(crate) async fn say_hello(&mut self, token: Option<&str>) {
+        self.say_hello_again(token, Bytes::new()).await;
+    }
+
+    /// Says hello, and that it was here before.
+    pub(crate) async fn say_hello_again(&mut self, token: Option<&str>, resume_token: Bytes) {
         let hello = Hello {
             token: token.unwrap_or_default().to_owned(),
             client_id: "a client".to_owned(),
-            resume_token: Bytes::new(),
+            resume_token,
             capabilities: Vec::new(),
         };
         self.say(ClientFrame::Hello(hello)).await;

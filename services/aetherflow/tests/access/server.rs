@@ -130,14 +130,15 @@ impl Server {
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
+    /// The same with more configuration, as environment variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> String {
+        let ran = said(command(&self.folder).envs(variables.iter().copied()).args(arguments));
+        ran.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
     /// The same of a command that may fail; then what it says.
     pub(crate) fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = command(&self.folder).args(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
-        match output.status.success() {
-            true => Ok(text(output.stdout)),
-            false => Err(text(output.stderr)),
-        }
+        said(command(&self.folder).args(arguments))
     }
 
     /// As a crash would end it.
@@ -211,4 +212,14 @@ pub(crate) fn claims(name: &str, seconds: i64) -> Value {
 pub(crate) fn signed(claims: &Value, key: u8) -> String {
     let key = Key::secret(&[key; 32], None).unwrap();
     mint(&key, &serde_json::from_value(claims.clone()).unwrap()).unwrap()
+}
+
+/// What a command prints, or says when it fails.
+fn said(command: &mut Command) -> Result<String, String> {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    }
 }

@@ -3,10 +3,17 @@
 //! **Invariant**: what is read was counted before, when it was found out who asks: a body that does not say how long it is, is
 //! refused unread.
 
-use axum::body::Body;
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{HeaderMap, StatusCode, body::Body as _, header::CONTENT_TYPE};
+use hyper::{
+    HeaderMap, StatusCode,
+    body::Body as _,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
+};
 use serde_json::Value;
 
 use super::problem::Problem;
@@ -24,6 +31,22 @@ pub(super) async fn bytes(body: Body, limit: usize, key: &str) -> Result<Bytes, 
     let whole = body.collect().await;
     let whole = whole.map_err(|error| Problem::bad_request("body", format!("the body cannot be read: {error}")))?;
     Ok(whole.to_bytes())
+}
+
+/// Refuses a body that is encoded: it would have to be unfolded before anybody knows how large it is. What is accepted is
+/// said as RFC 9110, section 12.5.3, has it.
+pub(super) fn demand_plain(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+        return Ok(());
+    }
+    let mut response = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding")
+        .detail("send the body as it is, without Content-Encoding")
+        .into_response();
+    response
+        .headers_mut()
+        .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Err(Box::new(response))
 }
 
 /// A JSON object, or nothing.

@@ -463,3 +463,75 @@ async fn operators_see_and_do_what_only_they_may() {
     assert!(text.contains(line), "{text}");
     assert_eq!(get(admin, "/v1/documents").await.status, 404);
 }
+
+#[tokio::test]
+async fn encoded_bodies_are_refused_whoever_reads_them() {
+    let server = Server::start().await;
+    let address = server.address;
+    for path in [
+        "/v1/documents",
+        "/v1/documents/import",
+        &format!("/v1/documents/{}/links", document(1)),
+    ] {
+        for encoding in ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"] {
+            let headers = [("Content-Type", "application/json"), ("Content-Encoding", encoding)];
+            let answer = request(address, "POST", path, &headers, b"{}").await;
+            assert_eq!(
+                (answer.status, &*answer.problem()),
+                (415, "content-encoding"),
+                "{path} {encoding}"
+            );
+            assert_eq!(answer.headers["accept-encoding"], "identity");
+        }
+    }
+    let headers = [("Content-Type", "application/json"), ("Content-Encoding", "Identity")];
+    assert_eq!(
+        request(address, "POST", "/v1/documents", &headers, b"{}").await.status,
+        201
+    );
+}
+
+#[tokio::test]
+async fn json_is_nested_no_deeper_than_its_reader_goes() {
+    let server = Server::start().await;
+    let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+    for (depth, status) in [(100, 201), (127, 400), (1_000_000, 400)] {
+        let answer = post_json(server.address, "/v1/documents", &nested(depth)).await;
+        assert_eq!(answer.status, status, "{depth}");
+    }
+    let permission = format!("/v1/documents/{}/permissions/ada", document(1));
+    let headers = [("Content-Type", "application/json")];
+    let answer = request(
+        server.address,
+        "PUT",
+        &permission,
+        &headers,
+        nested(1_000_000).as_bytes(),
+    )
+    .await;
+    assert!(matches!(answer.status, 400 | 413), "{}", answer.status);
+}
+
+/// A compressed message could unfold without bound, so compression is never agreed to, and a frame that says it is
+/// compressed ends the connection.
+#[tokio::test]
+async fn compression_of_websocket_messages_is_not_agreed_to() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; \
+                client_max_window_bits\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // Binary, finished, and compressed (RSV1): an empty message, masked with nothing.
+    socket.write_all(&[0xc2, 0x80, 0, 0, 0, 0]).await.unwrap();
+    let mut said = Vec::new();
+    timeout(DEADLINE, socket.read_to_end(&mut said))
+        .await
+        .expect("the end")
+        .unwrap();
+    let text = String::from_utf8_lossy(&said).to_lowercase();
+    assert!(text.starts_with("http/1.1 101"), "{text}");
+    assert!(!text.contains("sec-websocket-extensions"), "{text}");
+    let close = 1002_u16.to_be_bytes();
+    assert!(said.windows(2).any(|bytes| bytes == close), "{said:?}");
+}

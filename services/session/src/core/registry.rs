@@ -45,7 +45,8 @@ pub(crate) struct Registry {
     pub(crate) node: NodeId,
     pub(crate) times: Times,
     pub(super) sessions_max: usize,
-    pub(super) sessions: BTreeMap<SessionId, Entry>,
+    /// Boxed, since half of the places in the map's nodes are empty: ids grow with time, and nodes are split at their end.
+    pub(super) sessions: BTreeMap<SessionId, Box<Entry>>,
     connections: HashMap<(NodeId, ConnectionId), SessionId>,
     principals: HashMap<Principal, BTreeSet<SessionId>>,
     pub(super) timers: Wheel<SessionId>,
@@ -77,13 +78,16 @@ impl Registry {
     /// # Errors
     /// [`SessionError::NotFound`].
     pub(crate) fn entry(&self, id: SessionId) -> Result<&Entry, SessionError> {
-        self.sessions.get(&id).ok_or(SessionError::NotFound)
+        self.sessions.get(&id).map(Box::as_ref).ok_or(SessionError::NotFound)
     }
 
     /// # Errors
     /// [`SessionError::NotFound`].
     pub(super) fn entry_mut(&mut self, id: SessionId) -> Result<&mut Entry, SessionError> {
-        self.sessions.get_mut(&id).ok_or(SessionError::NotFound)
+        self.sessions
+            .get_mut(&id)
+            .map(Box::as_mut)
+            .ok_or(SessionError::NotFound)
     }
 
     #[cfg(test)]
@@ -109,7 +113,7 @@ impl Registry {
         self.own += usize::from(entry.record.node == self.node);
         self.index(&entry);
         self.counts.in_state[entry.state() as usize] += 1;
-        self.sessions.insert(id, entry);
+        self.sessions.insert(id, Box::new(entry));
     }
 
     /// Takes a session out, with all that points to it.
@@ -121,7 +125,7 @@ impl Registry {
         self.own -= usize::from(entry.record.node == self.node);
         self.unindex(&entry);
         self.counts.in_state[entry.state() as usize] -= 1;
-        Some(entry)
+        Some(*entry)
     }
 
     fn connection_of(entry: &Entry) -> Option<(NodeId, ConnectionId)> {

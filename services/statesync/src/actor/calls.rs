@@ -8,69 +8,65 @@ use aetherflow_schema::{
     locks::Fence,
     record::EncodedEntry,
 };
-use automerge::{Automerge, SaveOptions};
+use automerge::{Automerge, ReadDoc, SaveOptions};
 use bytes::Bytes;
-use tokio::{task, time};
+use tokio::task;
 
-use super::{Actor, Answer, InFlight, Then, answer_committed, lost::Lost, now_ms};
+use super::{Actor, Answer, InFlight, LARGE_ROWS, Size, Then, answer_committed, lost::Lost, now_ms};
 use crate::{contained, content::Content, intake, json, to_schema};
 
 impl Actor {
     /// Queues a document with this content for the log.
     pub(super) async fn create(&mut self, author: Author, content: Option<serde_json::Value>, answer: Answer<Written>) {
         let now_ms = now_ms() as i64;
+        let (document, is_new) = (self.document.clone(), self.offset == Offset::ZERO);
         let make = move || {
             let content = match content {
                 None => serde_json::Map::new(),
                 Some(serde_json::Value::Object(content)) => content,
                 Some(_) => return Err("the content must be a JSON object".to_owned()),
             };
-            json::to_automerge(&content, now_ms).map_err(|error| error.to_string())
+            let doc = json::to_automerge(&content, now_ms).map_err(|error| error.to_string())?;
+            let rows = doc.stats().num_ops;
+            Ok((with_entries(&document, &author, doc, is_new)?, rows))
         };
-        self.write(author, make, None, answer).await;
+        let made = self.in_time(LARGE_ROWS, move || contained(make)?).await;
+        self.write(made, None, answer).await;
     }
 
     /// Queues the document of a file for the log.
     pub(super) async fn import(&mut self, author: Author, file: Bytes, fence: Option<Fence>, answer: Answer<Written>) {
-        let make = move || match Automerge::load(&file) {
-            Ok(doc) if doc.get_heads().is_empty() => Err("the file has no changes in it".to_owned()),
-            Ok(doc) => Ok(doc),
-            Err(error) => Err(format!("this is not an automerge file: {error}")),
-        };
-        self.write(author, make, fence, answer).await;
+        let (document, is_new) = (self.document.clone(), self.offset == Offset::ZERO);
+        let made = self
+            .decode(
+                file.len(),
+                move || intake::weigh_file(file),
+                |weighed| weighed.rows,
+                move |weighed| with_entries(&document, &author, intake::take_file(weighed)?, is_new),
+            )
+            .await;
+        self.write(made, fence, answer).await;
     }
 
-    /// Queues a document's changes for the log; it is merged into this one when they are committed. Making it, and its
-    /// entries, is done where it blocks no other document, and is given up when it takes too long.
+    /// Queues a document's changes for the log; it is merged into this one when they are committed.
     async fn write(
         &mut self,
-        author: Author,
-        make: impl FnOnce() -> Result<Automerge, String> + Send + 'static,
+        made: Result<((Automerge, Vec<EncodedEntry>), u64), String>,
         fence: Option<Fence>,
         answer: Answer<Written>,
     ) {
-        let is_new = self.offset == Offset::ZERO;
-        let document = self.document.clone();
-        let work = move || {
-            let doc = make()?;
-            let entries = entries(&document, &author, &doc, is_new)?;
-            Ok((doc, entries))
-        };
-        let work = task::spawn_blocking(move || contained(work).and_then(|made| made));
-        let made = match time::timeout(self.shared.options.apply_budget, work).await {
-            Ok(Ok(made)) => made,
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("reading it took too long".to_owned()),
-        };
         let submitted = match made {
-            Ok((doc, entries)) => self.place(fence, entries).await.map(|placed| (placed, doc)),
+            Ok(((doc, entries), rows)) => {
+                let placed = self.place(fence, entries).await;
+                placed.map(|placed| (placed, doc, rows))
+            }
             Err(reason) => Err(DocumentError::Invalid(reason)),
         };
         match submitted {
-            Ok(((commit, pass), doc)) => self.in_flight.push_back(InFlight {
+            Ok(((commit, pass), doc, rows)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Write(Box::new(doc), answer),
-                large: true,
+                size: Size::whole(rows),
                 pass,
             }),
             Err(error) => {
@@ -85,9 +81,10 @@ impl Actor {
         mut doc: Automerge,
         fresh: &[Offset],
         answer: Answer<Written>,
+        size: Size,
     ) -> Result<(), Lost> {
         let applied = self
-            .apply_committed(fresh, true, move |live| live.merge(&mut doc))
+            .apply_committed(fresh, size, move |live| live.merge(&mut doc))
             .await;
         let heads = self.content.heads().iter().map(to_schema).collect();
         let offset = self.offset;
@@ -119,17 +116,21 @@ impl Actor {
     }
 }
 
-/// The log entries for a document as a whole, and for its beginning if it `is_new`.
-fn entries(document: &DocumentId, author: &Author, doc: &Automerge, is_new: bool) -> Result<Vec<EncodedEntry>, String> {
+/// A document with its log entries as a whole, and one for its beginning if it `is_new`.
+fn with_entries(
+    document: &DocumentId,
+    author: &Author,
+    doc: Automerge,
+    is_new: bool,
+) -> Result<(Automerge, Vec<EncodedEntry>), String> {
     let created = is_new.then(|| intake::created(document, author));
     // Changes that wait for others do not come along when a document is merged into another.
     let options = SaveOptions {
         retain_orphans: false,
         ..SaveOptions::default()
     };
-    let changes = intake::whole(document, author, doc, &doc.save_with_options(options));
+    let changes = intake::whole(document, author, &doc, &doc.save_with_options(options));
     let drafts = created.into_iter().chain(changes);
-    drafts
-        .map(|draft| draft.encode().map_err(|error| error.to_string()))
-        .collect()
+    let entries: Result<_, _> = drafts.map(|draft| draft.encode()).collect();
+    Ok((doc, entries.map_err(|error| error.to_string())?))
 }

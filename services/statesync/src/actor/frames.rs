@@ -2,9 +2,8 @@
 
 use aetherflow_schema::{access::Author, documents::SyncFrame, id::Offset};
 use automerge::{Automerge, sync::SyncDoc};
-use tokio::{task, time};
 
-use super::{Actor, InFlight, LARGE_BYTES, Then, lost::Lost, now_ms};
+use super::{Actor, InFlight, Size, Then, lost::Lost, now_ms};
 use crate::{
     contained,
     content::{Content, Live},
@@ -15,20 +14,17 @@ use crate::{
 impl Actor {
     /// A message came: its changes go to the log, the rest waits for them.
     pub(super) async fn take_frame(&mut self, key: SessionKey, author: Author, frame: SyncFrame, may_write: bool) {
-        let large = frame.message.len() > LARGE_BYTES;
-        let taken = if large {
-            let document = self.document.clone();
-            let work = move || intake::take_in(&document, &author, &frame.message);
-            match time::timeout(self.shared.options.apply_budget, task::spawn_blocking(work)).await {
-                Ok(Ok(taken)) => taken,
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("decoding the changes took too long".to_owned()),
-            }
-        } else {
-            intake::take_in(&self.document, &author, &frame.message)
-        };
-        let mut intake = match taken {
-            Ok(intake) => intake,
+        let (bytes, request, document) = (frame.message.len(), frame.request, self.document.clone());
+        let decoded = self
+            .decode(
+                bytes,
+                move || intake::weigh_message(&frame.message),
+                |weighed| weighed.rows,
+                move |weighed| intake::take_in(&document, &author, weighed),
+            )
+            .await;
+        let (mut intake, rows) = match decoded {
+            Ok(decoded) => decoded,
             Err(reason) => return self.peers.malformed(key, reason),
         };
         if !may_write && intake.strip() {
@@ -37,7 +33,7 @@ impl Actor {
         if let Some(state) = self.peers.get_mut(key) {
             // Tells automerge not to ask for what would be refused; when that changes it asks for what it missed.
             state.set_read_only(!may_write);
-            state.asked |= frame.request && intake.message.message.heads.is_empty();
+            state.asked |= request && intake.message.message.heads.is_empty();
         }
         let commit = if intake.entries.is_empty() {
             None
@@ -50,7 +46,7 @@ impl Actor {
         self.in_flight.push_back(InFlight {
             commit,
             then: Then::Frame(key, intake.message),
-            large,
+            size: Size { bytes, rows },
             pass: None,
         });
     }
@@ -61,7 +57,7 @@ impl Actor {
         key: SessionKey,
         mut message: Received,
         fresh: &[Offset],
-        large: bool,
+        size: Size,
     ) -> Result<(), Lost> {
         if !message.carries_changes() {
             // A peer that has gone has nothing more to hear; changes of it are in the log and stay.
@@ -94,7 +90,7 @@ impl Actor {
             live.receive(&mut state, message)?;
             Ok(state)
         };
-        match self.apply_committed(fresh, large, receive).await? {
+        match self.apply_committed(fresh, size, receive).await? {
             Ok(state) => {
                 if let Some(peer) = self.peers.get_mut(key) {
                     peer.sync = state;

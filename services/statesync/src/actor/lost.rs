@@ -127,6 +127,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::actor::Size;
     use crate::{
         content::Content,
         intake,
@@ -153,7 +154,8 @@ mod tests {
             doc.put(ROOT, key, 1).unwrap();
             doc.commit();
             let change = Bytes::copy_from_slice(doc.get_changes(&before)[0].raw_bytes());
-            let (_, entries) = intake::take_changes(&document, &author, &[change]).unwrap();
+            let weighed = intake::weigh_changes(vec![change]).unwrap();
+            let (_, entries) = intake::take_changes(&document, &author, weighed).unwrap();
             let offset = log.append(entries).await.unwrap().last();
             (offset, doc.get_heads())
         };
@@ -167,7 +169,7 @@ mod tests {
         let (slow, both) = append("second").await;
         let (go_on, held) = blocking::channel::<()>();
         let endless = move |_: &mut _| held.recv().map_err(|error| error.to_string());
-        let why = actor.apart(endless).await.unwrap_err();
+        let why = actor.apart(Size::default(), endless).await.unwrap_err();
         assert!(matches!(why, Unapplied::TooLong), "{why}");
         assert!(
             matches!(actor.content, Content::Away),

@@ -2,11 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use aetherflow_log_core::storage::Snapshot;
+use aetherflow_log_core::{StorageError, storage::Snapshot};
 use tokio::{task, time::Instant};
 
 use super::{Actor, flatten};
-use crate::{content::Content, service::StatesyncOptions, to_schema};
+use crate::{content::Content, load, service::StatesyncOptions, to_schema};
 
 /// How long a document must be left alone before a snapshot is taken of it.
 const QUIET: Duration = Duration::from_millis(500);
@@ -80,7 +80,12 @@ impl Actor {
             document,
         };
         let (log, id) = (self.log.clone(), self.document.clone());
-        let put = task::spawn_blocking(move || log.put_snapshot(&id, &snapshot)).await;
+        let put = move || {
+            load::check_saved(&snapshot.document)
+                .map_err(|reason| StorageError::Unreadable(format!("it would not load: {reason}")))?;
+            log.put_snapshot(&id, &snapshot)
+        };
+        let put = task::spawn_blocking(put).await;
         match flatten(put) {
             Ok(()) => self.unsaved = 0,
             // It costs time at the next load, nothing else. Not tried again at once.

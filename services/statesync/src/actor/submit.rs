@@ -9,9 +9,9 @@ use aetherflow_schema::{
 };
 use automerge::{Automerge, Change, ReadDoc};
 use bytes::{Bytes, BytesMut};
-use tokio::{task, time};
+use tokio::task;
 
-use super::{Actor, Answer, InFlight, LARGE_BYTES, Placed, Then, answer_committed, lost::Lost};
+use super::{Actor, Answer, InFlight, Placed, Size, Then, answer_committed, lost::Lost};
 use crate::{contained, content::Content, intake, to_automerge, to_schema};
 
 impl Actor {
@@ -23,30 +23,28 @@ impl Actor {
         fence: Option<Fence>,
         answer: Answer<Submitted>,
     ) {
-        let large = changes.iter().map(Bytes::len).sum::<usize>() > LARGE_BYTES;
-        let taken = if large {
-            let document = self.document.clone();
-            let work = task::spawn_blocking(move || intake::take_changes(&document, &author, &changes));
-            match time::timeout(self.shared.options.apply_budget, work).await {
-                Ok(Ok(taken)) => taken,
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("decoding the changes took too long".to_owned()),
-            }
-        } else {
-            intake::take_changes(&self.document, &author, &changes)
-        };
-        let submitted = match taken {
-            Ok((changes, entries)) => {
+        let bytes = changes.iter().map(Bytes::len).sum();
+        let document = self.document.clone();
+        let decoded = self
+            .decode(
+                bytes,
+                move || intake::weigh_changes(changes),
+                |weighed| weighed.rows,
+                move |weighed| intake::take_changes(&document, &author, weighed),
+            )
+            .await;
+        let submitted = match decoded {
+            Ok(((changes, entries), rows)) => {
                 let placed = self.place(fence, entries).await;
-                placed.map(|placed| (placed, changes))
+                placed.map(|placed| (placed, changes, rows))
             }
             Err(reason) => Err(DocumentError::Invalid(reason)),
         };
         match submitted {
-            Ok(((commit, pass), changes)) => self.in_flight.push_back(InFlight {
+            Ok(((commit, pass), changes, rows)) => self.in_flight.push_back(InFlight {
                 commit: Some(commit),
                 then: Then::Submit(changes, answer),
-                large,
+                size: Size { bytes, rows },
                 pass,
             }),
             Err(error) => {
@@ -61,11 +59,11 @@ impl Actor {
         changes: Vec<Change>,
         placed: Placed,
         answer: Answer<Submitted>,
-        large: bool,
+        size: Size,
     ) -> Result<(), Lost> {
         let Placed { offsets, fresh } = placed;
         let applied = self
-            .apply_committed(&fresh, large, move |live| live.apply(&changes))
+            .apply_committed(&fresh, size, move |live| live.apply(&changes))
             .await;
         let submitted = Submitted {
             offsets,

@@ -134,7 +134,15 @@ async fn what_is_on_its_way_when_a_document_is_closed_is_there_when_it_is_opened
     let forged = forge(&writer.doc).write(0);
     let edit = |changes| {
         let document = id.clone();
-        AuthorizedEdit::new(&grant(&id), Changes { document, changes, fence: None }).unwrap()
+        AuthorizedEdit::new(
+            &grant(&id),
+            Changes {
+                document,
+                changes,
+                fence: None,
+            },
+        )
+        .unwrap()
     };
     storage.writing.allow(Some(0));
     let forged = statesync.submit(edit(forged)).await.unwrap();
@@ -215,7 +223,10 @@ async fn an_imported_file_is_the_same_in_the_log_as_in_memory() {
     let waiting = Author::new().write(2).remove(1);
     file.load_incremental(&waiting).unwrap();
     let (statesync, _) = start(storage.clone(), AMPLE);
-    statesync.import(grant_write(&id), file.save().into(), None).await.unwrap();
+    statesync
+        .import(grant_write(&id), file.save().into(), None)
+        .await
+        .unwrap();
     let before = statesync.export(grant(&id), Default::default()).await.unwrap();
     let (statesync, _) = start(storage, AMPLE);
     let after = statesync.export(grant(&id), Default::default()).await.unwrap();
@@ -232,7 +243,9 @@ async fn making_a_document_of_json_or_a_file_is_given_up_when_it_takes_too_long(
         file.put(ROOT, "n", n).unwrap();
         file.commit();
     }
-    let imported = statesync.import(grant_write(&document(2)), file.save().into(), None).await;
+    let imported = statesync
+        .import(grant_write(&document(2)), file.save().into(), None)
+        .await;
     for written in [created, imported] {
         let Err(DocumentError::Invalid(reason)) = written else {
             panic!("{written:?}");

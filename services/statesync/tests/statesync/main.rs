@@ -7,6 +7,7 @@ mod deep;
 mod entries;
 mod fence;
 mod follow;
+mod hostile;
 mod lost;
 mod rest;
 mod snapshots;

@@ -1,6 +1,7 @@
 //! A client without a network: it speaks the sync protocol with a document directly.
 
 pub(crate) mod author;
+pub(crate) mod bomb;
 pub(crate) mod follower;
 pub(crate) mod watched;
 
