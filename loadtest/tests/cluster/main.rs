@@ -8,8 +8,10 @@ mod nats;
 use std::time::Duration;
 
 use aetherflow_loadtest::{
-    http,
+    client::{Client, ClientOptions, Dialect},
+    edits, http,
     native::{Connection, Transport},
+    replica::Replica,
     server::{Server, ServerError, ServerOptions},
 };
 use aetherflow_schema::{
@@ -150,6 +152,29 @@ async fn clients_of_one_node_see_those_of_the_other_come_change_and_go() {
     one.server.kill().await.unwrap();
     assert_eq!(heard(&mut bob).await, (PresenceChange::Left, String::new()));
     assert_eq!(two.ask(&path).await["present"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stock_client_of_one_node_is_seen_at_the_other_until_it_is_gone() {
+    let nats = Nats::start();
+    let (one, two) = (Node::start(&nats).await, Node::start(&nats).await);
+    let id = document();
+    let mut bob = two.client(Transport::WebSocket, "bob").await;
+    bob.say(subscribe(&id)).await.unwrap();
+    let options = ClientOptions {
+        dialect: Dialect::Repo,
+        ..ClientOptions::from(one.server.endpoint().unwrap())
+    };
+    let replica = Replica::new(edits::base().unwrap());
+    let carol = Client::start("carol".to_owned(), options, [(id.clone(), replica)]);
+    assert_eq!(heard(&mut bob).await, (PresenceChange::Joined, String::new()));
+    let path = format!("/v1/documents/{id}/presence");
+    until!(
+        "its session",
+        two.ask(&path).await["present"][0]["protocol"] == "automerge-repo"
+    );
+    carol.stop().await;
+    assert_eq!(heard(&mut bob).await, (PresenceChange::Left, String::new()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
