@@ -24,7 +24,8 @@
 //! Invariants:
 //! * Nothing waits for a client: a queue that reaches its bound ends the connection that does not read it.
 //! * Nothing is read from a client for which there is no room; what is queued for it is written meanwhile.
-//! * A connection that is idle holds a task, a socket and an entry in each table it is in, and no buffer.
+//! * A connection that is idle holds a task, a socket, its TLS session if there is one, and an entry in each table it is in, and no
+//!   buffer.
 //! * No frame reaches a document before the access policy agreed to it.
 
 pub mod admin;
