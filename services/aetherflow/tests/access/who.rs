@@ -48,7 +48,7 @@ async fn edited(server: &Server) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_may_ask_about_themselves_owners_about_their_documents_and_servers_about_all() {
     let server = Server::start().await;
-    let document = edited(&server).await;
+    let document = Box::pin(edited(&server)).await;
     let about = |name: &str| format!("/v1/principals/{name}/entries");
     let of_document = |name: &str| format!("/v1/principals/{name}/entries?document={document}");
 
@@ -131,7 +131,7 @@ fn rows(json: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_says_the_same_of_a_running_server_and_of_one_that_was_killed() {
     let mut server = Server::start().await;
-    let document = edited(&server).await;
+    let document = Box::pin(edited(&server)).await;
     let url = format!("http://{}", server.address);
     ask(&server, "/v1/principals/editor/entries", &token("editor")).await;
     let asked = server.run(&[
