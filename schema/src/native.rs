@@ -14,6 +14,7 @@ mod error;
 #[cfg(test)]
 mod golden_tests;
 pub mod lanes;
+mod locks;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +22,9 @@ use bytes::Bytes;
 use prost::Message;
 
 pub use self::{
-    client::{AcquireLock, ClientFrame, Fetch, Hello, ListLocks, Presence, ReleaseLock, Start, Submit, Subscribe},
+    client::{ClientFrame, Fetch, Hello, Presence, Start, Submit, Subscribe},
     error::FrameError,
+    locks::{AcquireLock, ListLocks, ReleaseLock},
 };
 use crate::{
     documents::{DocumentError, Retry},

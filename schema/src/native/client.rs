@@ -7,13 +7,13 @@ use prost::{
 };
 
 use super::{
-    CAPABILITIES, CAPABILITY_BYTES, FRAME_FIELDS, FrameError, PRESENCE_BYTES, PRESENCE_TTL_MS_MAX, RESUME_TOKEN_BYTES,
-    RequestId, SUBMIT_CHANGES, TOKEN_BYTES, wire,
+    AcquireLock, CAPABILITIES, CAPABILITY_BYTES, FRAME_FIELDS, FrameError, ListLocks, PRESENCE_BYTES,
+    PRESENCE_TTL_MS_MAX, RESUME_TOKEN_BYTES, ReleaseLock, RequestId, SUBMIT_CHANGES, TOKEN_BYTES, locks::fencing, wire,
 };
 use crate::{
     id::{ChangeHash, DocumentId, Offset},
     limits,
-    locks::{Fencing, LOCK_TTL_MAX},
+    locks::Fencing,
 };
 
 /// A frame from a client. Its wire form, `wire::ClientFrame`, says what each part means.
@@ -141,39 +141,6 @@ pub struct Presence {
     pub ttl_ms: u32,
 }
 
-/// A lock that is wanted, or wanted for longer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcquireLock {
-    /// To be repeated in the answer.
-    pub request: RequestId,
-    /// Of this document.
-    pub document: DocumentId,
-    /// For how long, 1 ms to [`LOCK_TTL_MAX`].
-    pub ttl_ms: u32,
-    /// Only if it is held with this token.
-    pub fencing: Option<Fencing>,
-}
-
-/// A lock that is given back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseLock {
-    /// To be repeated in the answer.
-    pub request: RequestId,
-    /// Of this document.
-    pub document: DocumentId,
-    /// Its token.
-    pub fencing: Fencing,
-}
-
-/// A question about locks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListLocks {
-    /// To be repeated in the answer.
-    pub request: RequestId,
-    /// That of this document; those of the session when there is none.
-    pub document: Option<DocumentId>,
-}
-
 impl ClientFrame {
     /// Reads and checks a frame.
     ///
@@ -228,18 +195,8 @@ impl TryFrom<wire::ClientFrame> for ClientFrame {
             Kind::Presence(presence) => Self::Presence(presence.try_into()?),
             Kind::Ping(ping) => Self::Ping(ping.nonce),
             Kind::AcquireLock(acquire) => Self::AcquireLock(acquire.try_into()?),
-            Kind::ReleaseLock(release) => Self::ReleaseLock(ReleaseLock {
-                request: RequestId(release.request_id),
-                document: DocumentId::from_bytes(&release.document)?,
-                fencing: Fencing(release.fencing),
-            }),
-            Kind::ListLocks(list) => Self::ListLocks(ListLocks {
-                request: RequestId(list.request_id),
-                document: match list.document.is_empty() {
-                    true => None,
-                    false => Some(DocumentId::from_bytes(&list.document)?),
-                },
-            }),
+            Kind::ReleaseLock(release) => Self::ReleaseLock(release.try_into()?),
+            Kind::ListLocks(list) => Self::ListLocks(list.try_into()?),
         })
     }
 }
@@ -281,24 +238,6 @@ impl TryFrom<wire::Submit> for Submit {
             document: DocumentId::from_bytes(&submit.document)?,
             changes: submit.changes,
             fencing: fencing(submit.fencing),
-        })
-    }
-}
-
-impl TryFrom<wire::AcquireLock> for AcquireLock {
-    type Error = FrameError;
-
-    fn try_from(acquire: wire::AcquireLock) -> Result<Self, FrameError> {
-        if acquire.ttl_ms == 0 || u128::from(acquire.ttl_ms) > LOCK_TTL_MAX.as_millis() {
-            let expected = "1 to 3600000";
-            let field = "AcquireLock.ttl_ms";
-            return Err(FrameError::Value { field, expected });
-        }
-        Ok(Self {
-            request: RequestId(acquire.request_id),
-            document: DocumentId::from_bytes(&acquire.document)?,
-            ttl_ms: acquire.ttl_ms,
-            fencing: fencing(acquire.fencing),
         })
     }
 }
@@ -401,29 +340,12 @@ impl From<ClientFrame> for wire::ClientFrame {
                 ttl_ms: presence.ttl_ms,
             }),
             ClientFrame::Ping(nonce) => Kind::Ping(wire::Ping { nonce }),
-            ClientFrame::AcquireLock(acquire) => Kind::AcquireLock(wire::AcquireLock {
-                request_id: acquire.request.0,
-                document: bytes(&acquire.document),
-                ttl_ms: acquire.ttl_ms,
-                fencing: acquire.fencing.map_or(0, |fencing| fencing.0),
-            }),
-            ClientFrame::ReleaseLock(release) => Kind::ReleaseLock(wire::ReleaseLock {
-                request_id: release.request.0,
-                document: bytes(&release.document),
-                fencing: release.fencing.0,
-            }),
-            ClientFrame::ListLocks(list) => Kind::ListLocks(wire::ListLocks {
-                request_id: list.request.0,
-                document: list.document.as_ref().map(bytes).unwrap_or_default(),
-            }),
+            ClientFrame::AcquireLock(acquire) => Kind::AcquireLock(acquire.into()),
+            ClientFrame::ReleaseLock(release) => Kind::ReleaseLock(release.into()),
+            ClientFrame::ListLocks(list) => Kind::ListLocks(list.into()),
         };
         Self { kind: Some(kind) }
     }
-}
-
-/// Zero stands for none.
-fn fencing(token: u64) -> Option<Fencing> {
-    (token != 0).then_some(Fencing(token))
 }
 
 fn within(field: &'static str, found: usize, limit: usize) -> Result<(), FrameError> {

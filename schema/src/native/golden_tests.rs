@@ -137,6 +137,29 @@ fn lock() -> wire::Lock {
     }
 }
 
+fn lock_frames() -> Vec<(&'static str, wire::ServerFrame)> {
+    vec![
+        (
+            "lock-granted",
+            wire::LockGranted {
+                request_id: 10,
+                lock: Some(lock()),
+                ttl_ms: 30_000,
+            }
+            .into(),
+        ),
+        ("lock-released", wire::LockReleased { request_id: 11 }.into()),
+        (
+            "locks",
+            wire::Locks {
+                request_id: 12,
+                locks: vec![lock()],
+            }
+            .into(),
+        ),
+    ]
+}
+
 fn server_frames() -> Vec<(&'static str, wire::ServerFrame)> {
     let session_id = Bytes::from_static(&[0x0a; 16]);
     vec![
@@ -211,24 +234,6 @@ fn server_frames() -> Vec<(&'static str, wire::ServerFrame)> {
             }
             .into(),
         ),
-        (
-            "lock-granted",
-            wire::LockGranted {
-                request_id: 10,
-                lock: Some(lock()),
-                ttl_ms: 30_000,
-            }
-            .into(),
-        ),
-        ("lock-released", wire::LockReleased { request_id: 11 }.into()),
-        (
-            "locks",
-            wire::Locks {
-                request_id: 12,
-                locks: vec![lock()],
-            }
-            .into(),
-        ),
     ]
 }
 
@@ -257,7 +262,7 @@ fn golden_client_frames_stay_as_they_are() {
 
 #[test]
 fn golden_server_frames_stay_as_they_are() {
-    for (name, frame) in server_frames() {
+    for (name, frame) in server_frames().into_iter().chain(lock_frames()) {
         let bytes = encode(&frame);
         let golden = golden(&format!("server-{name}"), &bytes);
         assert_eq!(golden, bytes, "{name}");
@@ -276,7 +281,7 @@ fn golden_frames_cut_short_anywhere_are_errors() {
             );
         }
     }
-    for (name, frame) in server_frames() {
+    for (name, frame) in server_frames().into_iter().chain(lock_frames()) {
         let bytes = encode(&frame);
         for n in 0..bytes.len() {
             assert!(decode_server(bytes.slice(..n)).is_err(), "{name} cut to {n} bytes");
@@ -292,6 +297,9 @@ fn every_golden_file_is_tested() {
         .filter_map(|name| name.into_string().unwrap().strip_suffix(".hex").map(str::to_owned))
         .collect();
     let client = client_frames().into_iter().map(|(name, _)| format!("client-{name}"));
-    let server = server_frames().into_iter().map(|(name, _)| format!("server-{name}"));
+    let server = server_frames()
+        .into_iter()
+        .chain(lock_frames())
+        .map(|(name, _)| format!("server-{name}"));
     assert_eq!(files, client.chain(server).collect());
 }
