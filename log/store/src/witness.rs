@@ -34,7 +34,7 @@ const PAGE: usize = 4096;
 pub(crate) struct Testimony {
     pub(crate) store: Uuid,
     pub(crate) tails: Vec<Tail>,
-    sequence: u64,
+    pub(crate) sequence: u64,
 }
 
 /// What was found in the file.
@@ -52,7 +52,7 @@ pub(crate) enum Found {
 pub(crate) struct Witness {
     file: File,
     store: Uuid,
-    sequence: u64,
+    pub(crate) sequence: u64,
     written: Vec<Tail>,
 }
 
