@@ -52,7 +52,7 @@ pub(crate) enum Found {
 pub(crate) struct Witness {
     file: File,
     store: Uuid,
-    pub(crate) sequence: u64,
+    sequence: u64,
     written: Vec<Tail>,
 }
 
