@@ -34,7 +34,7 @@ const PAGE: usize = 4096;
 pub(crate) struct Testimony {
     pub(crate) store: Uuid,
     pub(crate) tails: Vec<Tail>,
-    sequence: u64,
+    pub(crate) sequence: u64,
 }
 
 /// What was found in the file.

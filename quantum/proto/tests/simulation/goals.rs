@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use quantum_proto::{Side, TransportConfig};
-
 use crate::{
-    app::{App, Kind},
+    app::Kind,
     fairness::{beside, two_with_bulk},
     flow::Algorithm,
     journal::{bytes_between, quantile},
@@ -15,8 +13,7 @@ use crate::{
     pair::{MS, SECOND, Setup},
     sweep::seeds,
     throughput::{links, measure},
-    tls,
-    world::{End, World, endpoint_config},
+    world::End,
 };
 
 fn link(name: &str) -> LinkSpec {

@@ -19,7 +19,7 @@ use crate::store::conformance;
 /// So many that what belongs to no single one does not count.
 const SESSIONS: u64 = 20_000;
 /// Bytes for each, its connection's part included: what was counted, and a tenth more.
-const EACH: u64 = 1500;
+const EACH: u64 = 1200;
 
 struct Deaf;
 
