@@ -83,7 +83,7 @@ fn file(data: &[u8]) {
     let path = FOLDER.path().join("store");
     std::fs::write(&path, source.nearly(&[&*GOOD])).unwrap();
     if StoreFile::open(&path, salvage).is_ok() {
-        StoreFile::open(&path, false).unwrap();
+        StoreFile::open(&path, salvage).unwrap();
     }
 }
 
