@@ -139,7 +139,7 @@ impl Pair {
             sent.push((transmit.ecn, std::mem::take(&mut out)));
         }
         let (lost, swallows) = ((self.lost)(side), self.swallows_marked);
-        sent.retain(|(ecn, _)| !lost && !(swallows && ecn.is_some()));
+        sent.retain(|(ecn, _)| !(lost || swallows && ecn.is_some()));
         sent
     }
 
