@@ -1,6 +1,12 @@
 //! What goes out.
 
 use super::*;
+use crate::{
+    connection::{contents::Contents, packet::Builder},
+    frame::Parity,
+    pmtu::Pmtu,
+    recovery::SentFrame,
+};
 
 /// The headers' lengths of all packets, which must fill the bytes.
 fn packets(mut bytes: &[u8]) -> usize {
@@ -53,4 +59,35 @@ fn a_probe_of_the_packet_size_that_cannot_be_sealed_closes_too() {
     let sent = conn.poll_transmit(now, 10, &mut out);
     assert_eq!((sent, out.len()), (None, 0), "the key of CLOSE is used up as well");
     assert!(matches!(conn.state, State::Closing(_)));
+}
+
+#[test]
+fn messages_do_not_wait_for_a_parity_that_fits_no_more() {
+    // The path took more when its block was made.
+    for (len, fits) in [(1000, true), (1400, false)] {
+        let mut pair = Pair::connected(TransportConfig::default());
+        let now = pair.now;
+        let conn = pair.client();
+        send(conn, Priority::Normal, 500);
+        let parity = Parity {
+            sources: [PacketNumber(1), PacketNumber(2)].into_iter().collect(),
+            index: 0,
+            symbol: vec![7; len].into(),
+        };
+        let mut out = Vec::new();
+        let number = conn.next_application_number();
+        let mut packet = Builder::new(&mut out, Level::Application, number, None, Pmtu::BASE.into());
+        let contents = Contents {
+            early: false,
+            urgency: Some(Priority::Normal),
+            messages: Some(Priority::Bulk),
+            datagrams: false,
+            parity: Some(parity),
+            repeats: Default::default(),
+        };
+        conn.put_contents(now, &mut packet, contents);
+        let messages = packet.frames.iter().any(|frame| matches!(frame, SentFrame::Message(_)));
+        assert_eq!((messages, packet.is_empty()), (!fits, false), "{len}");
+        assert_eq!(conn.stats.parity_sent, u64::from(fits));
+    }
 }
