@@ -74,6 +74,18 @@ impl Malformed {
 }
 
 impl Record {
+    /// How many bytes it has in the file.
+    pub(super) fn length(&self) -> usize {
+        let own = match &self.what {
+            What::Base { bytes, .. } => 9 + bytes.len(),
+            What::Merged { bytes, .. } => 8 + bytes.len(),
+            What::Local { bytes, .. } => 32 + bytes.len(),
+            What::Acknowledged(_) | What::Refused(_) => 32,
+            What::Unsure => 0,
+        };
+        HEADER + 2 + self.document.as_bytes().len() + own
+    }
+
     /// Appends it as it stands in the file.
     pub(super) fn encode(&self, synced: u64, out: &mut Vec<u8>) {
         let start = out.len();
@@ -236,6 +248,7 @@ mod tests {
             record.encode(synced, &mut bytes);
             let (length, found, content) = split(&bytes).unwrap();
             prop_assert_eq!((length, found), (bytes.len(), synced));
+            prop_assert_eq!(length, record.length());
             prop_assert_eq!(Record::decode(Bytes::copy_from_slice(content)), Ok(record));
         }
 
