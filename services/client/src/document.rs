@@ -149,7 +149,6 @@ impl Document {
         });
         place.send(Command::Edit(Edit {
             document: shared.id.clone(),
-            generation: edited.generation,
             change,
             waiter: Waiter {
                 outcome,

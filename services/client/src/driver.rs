@@ -6,7 +6,10 @@
 //! way to the transport, so that nothing queues up behind a slow one; every receipt is told, or dropped with the client.
 
 mod command;
+mod content;
 mod events;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{
@@ -27,9 +30,7 @@ use self::wire::{Happened, Wire};
 use crate::{
     document::{Common, Document, DocumentState, Shared},
     error::{CloseError, OpenError, SubmitError},
-    lock,
     options::Timeouts,
-    replica::Replica,
     session::{Input, Session, Tuning},
     status::{Link, Status},
     store::{Kept, Leftover, Record, Store, Stored, What},
@@ -98,13 +99,8 @@ impl Driver {
         for (document, changes) in leftover {
             for change in changes {
                 let document = document.clone();
-                let generation = 0;
-                self.tell(Input::Edit {
-                    document,
-                    generation,
-                    change,
-                })
-                .await;
+                let left = true;
+                self.tell(Input::Edit { document, change, left }).await;
             }
         }
         self.tell(Input::Tick).await;
@@ -193,7 +189,6 @@ impl Driver {
     async fn take_edit(&mut self, edit: Edit) {
         let Edit {
             document,
-            generation,
             change,
             waiter,
             kept,
@@ -201,14 +196,8 @@ impl Driver {
         self.waiters.insert((document.clone(), change.hash), waiter);
         let (hash, bytes) = (change.hash, change.bytes.clone());
         self.keep(&document, What::Local { hash, bytes }, kept).await;
-        self.session.handle(
-            now(),
-            Input::Edit {
-                document,
-                generation,
-                change,
-            },
-        );
+        let left = false;
+        self.session.handle(now(), Input::Edit { document, change, left });
     }
 
     /// Takes the edits that wait: then the session and the store know of everything that was in a replica before.
@@ -237,10 +226,10 @@ impl Driver {
             None => Stored::default(),
             Some(store) => store.load(id.clone()).await.ok_or(OpenError::Closed)??,
         };
-        let loaded = !stored.chunks.is_empty() || stored.cursor.is_some();
+        let loaded = !stored.parts.is_empty() || stored.cursor.is_some();
         let cursor = stored.cursor;
-        let replica = Replica::restore(&stored.chunks, &stored.refused, self.session.generation(&id));
-        let replica = replica.map_err(|error| OpenError::Content(error.to_string()))?;
+        let replica = content::restore(stored.parts).await;
+        let (replica, refused) = replica.map_err(|error| OpenError::Content(error.to_string()))?;
         let shared = Arc::new(Shared {
             replica: replica.into(),
             version: watch::Sender::default(),
@@ -255,7 +244,12 @@ impl Driver {
             cursor,
         };
         self.documents.insert(id.clone(), opened);
-        self.tell(Input::Open { document: id, cursor }).await;
+        self.tell(Input::Open {
+            document: id,
+            cursor,
+            refused,
+        })
+        .await;
         Ok(Document { shared })
     }
 
@@ -281,9 +275,13 @@ impl Driver {
     }
 
     async fn keep(&mut self, document: &DocumentId, what: What, kept: Option<Kept>) {
+        let document = document.clone();
+        self.append(vec![Record { document, what }], kept).await;
+    }
+
+    async fn append(&mut self, records: Vec<Record>, kept: Option<Kept>) {
         if let Some(store) = &self.store {
-            let document = document.clone();
-            store.append(vec![Record { document, what }], kept).await;
+            store.append(records, kept).await;
         }
     }
 
@@ -292,13 +290,12 @@ impl Driver {
         if !self.store.as_ref().is_some_and(Store::wants_compaction) {
             return;
         }
+        let open = self.documents.iter();
+        let open = open.filter_map(|(id, opened)| Some((id.clone(), opened.shared.upgrade()?, opened.cursor)));
         let mut bases = Vec::new();
-        for (document, opened) in &self.documents {
-            if let Some(shared) = opened.shared.upgrade() {
-                let bytes = lock(&shared.replica).save().into();
-                let cursor = opened.cursor;
+        for (document, shared, cursor) in open.collect::<Vec<_>>() {
+            if let Some(bytes) = content::save(shared).await {
                 let what = What::Base { cursor, bytes };
-                let document = document.clone();
                 bases.push(Record { document, what });
             }
         }

@@ -1,17 +1,23 @@
 //! One document as this client has it. No I/O.
 //!
-//! Owns: the automerge document, and how often something had to be taken out of it.
+//! Owns: the automerge document.
 //! Invariants: nothing is in it but what the application changed, what the server sent and what the store had; an actor id is
 //! never used again after a change of it was taken out.
+//! On failure: what automerge panics on is passed over, as the server did, and the document is put together again without
+//! it. Where that is impossible the error says so, and the document is of no use any more.
+
+mod rebuild;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 
 use aetherflow_schema::{
-    id::ChangeHash,
+    id::{ChangeHash, Offset},
     native::wire::{Entry, EntryKind},
 };
 use automerge::{
-    ActorId, Automerge, AutomergeError, Change, ReadDoc, SaveOptions,
+    Automerge, AutomergeError, Change,
     transaction::{CommitOptions, Transaction},
 };
 use bytes::Bytes;
@@ -22,18 +28,35 @@ use crate::session::NewChange;
 #[derive(Debug)]
 pub(crate) struct Replica {
     document: Automerge,
-    generation: u64,
+    /// Changes on which automerge panics, as far as tests are concerned.
+    #[cfg(test)]
+    pub(crate) poison: HashSet<ChangeHash>,
 }
 
-/// Why the server's state was not merged.
+/// A document as it was stored: what happened to it, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Part {
+    /// Automerge chunks came in.
+    Chunks(Bytes),
+    /// A change was taken out, and what depends on it.
+    Refused(ChangeHash),
+}
+
+/// Why something was not taken in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MergeError {
+pub(crate) enum ReplicaError {
     /// Automerge does not take it.
     #[error(transparent)]
     Content(#[from] AutomergeError),
+    /// These bytes are no change.
+    #[error("this is no automerge change: {0}")]
+    NoChange(String),
     /// Automerge passes over chunks that it does not understand.
     #[error("its head {0} did not come with it")]
     Incomplete(ChangeHash),
+    /// Automerge is not prepared for it.
+    #[error("automerge panicked: {0}")]
+    Panicked(String),
 }
 
 /// What an edit came to.
@@ -42,29 +65,59 @@ pub(crate) struct Edited<T> {
     pub(crate) value: T,
     /// `None` when nothing changed.
     pub(crate) change: Option<NewChange>,
-    pub(crate) generation: u64,
+}
+
+/// What entries of the server came to.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// The chunks that are now in the document, one after the other.
+    pub(crate) chunks: Vec<u8>,
+    /// The changes that the server has, and where.
+    pub(crate) stored: Vec<(ChangeHash, Offset)>,
+}
+
+/// What the server's state came to.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// Changes that the server lacks.
+    pub(crate) lacking: Vec<NewChange>,
+    /// Of those that were asked about, the ones that it has.
+    pub(crate) held: Vec<ChangeHash>,
 }
 
 impl Replica {
     pub(crate) fn new(document: Automerge) -> Self {
         Self {
             document,
-            generation: 0,
+            #[cfg(test)]
+            poison: HashSet::new(),
         }
     }
 
-    /// Puts together what was stored, without what was refused since.
+    /// Puts together what was stored: what was refused and came again later is there. Tells which changes were taken out.
     ///
     /// # Errors
     /// A chunk is not what automerge understands.
-    pub(crate) fn restore(chunks: &[Bytes], refused: &[ChangeHash], generation: u64) -> Result<Self, AutomergeError> {
-        let mut document = Automerge::new();
-        for chunk in chunks {
-            load(&mut document, chunk)?;
-        }
-        let mut replica = Self::new(document);
-        replica.revert(refused, generation);
-        Ok(replica)
+    pub(crate) fn restore(parts: &[Part]) -> Result<(Self, Vec<ChangeHash>), ReplicaError> {
+        contained(|| {
+            let mut replica = Self::new(Automerge::new());
+            let (mut refused, mut all) = (Vec::new(), Vec::new());
+            for part in parts {
+                match part {
+                    Part::Chunks(chunks) => {
+                        replica.revert(&std::mem::take(&mut refused))?;
+                        load(&mut replica.document, chunks)?;
+                    }
+                    Part::Refused(hash) => {
+                        refused.push(*hash);
+                        all.push(*hash);
+                    }
+                }
+            }
+            replica.revert(&refused)?;
+            all.retain(|hash| !replica.has(hash));
+            Ok((replica, all))
+        })
     }
 
     pub(crate) fn document(&self) -> &Automerge {
@@ -86,99 +139,112 @@ impl Replica {
         Ok(Edited {
             value: success.result,
             change: change.as_ref().map(new_change),
-            generation: self.generation,
         })
     }
 
-    /// Takes in what the server sent; returns the chunks that are now in the document, one after the other. An entry that
-    /// automerge refuses is passed over, as the server did.
-    pub(crate) fn apply(&mut self, entries: &[Entry]) -> Vec<u8> {
-        let mut chunks = Vec::new();
+    /// Takes in what the server sent. An entry that automerge refuses is passed over, as the server did.
+    ///
+    /// # Errors
+    /// The document is of no use any more.
+    pub(crate) fn apply(&mut self, entries: &[Entry]) -> Result<Applied, ReplicaError> {
+        let mut applied = Applied::default();
         let mut changes = Vec::new();
         for entry in entries {
             match entry.kind() {
-                EntryKind::Change => match Change::from_bytes(entry.payload.to_vec()) {
-                    Ok(change) => changes.push((entry, change)),
+                EntryKind::Change => match parse(&entry.payload) {
+                    Ok(change) => {
+                        applied.stored.push((ChangeHash(change.hash().0), Offset(entry.offset)));
+                        changes.push((entry, change));
+                    }
                     Err(error) => passed_over(entry, &error.to_string()),
                 },
                 EntryKind::Document => {
-                    self.apply_changes(&mut chunks, std::mem::take(&mut changes));
-                    match load(&mut self.document, &entry.payload) {
-                        Ok(()) => chunks.extend_from_slice(&entry.payload),
+                    self.apply_changes(&mut applied.chunks, std::mem::take(&mut changes))?;
+                    match self.load(&entry.payload)? {
+                        Ok(()) => applied.chunks.extend_from_slice(&entry.payload),
                         Err(error) => passed_over(entry, &error.to_string()),
                     }
                 }
                 _ => {}
             }
         }
-        self.apply_changes(&mut chunks, changes);
-        chunks
+        self.apply_changes(&mut applied.chunks, changes)?;
+        Ok(applied)
     }
 
-    fn apply_changes(&mut self, chunks: &mut Vec<u8>, changes: Vec<(&Entry, Change)>) {
-        let known = |change: &Change, document: &Automerge| document.get_change_meta_by_hash(&change.hash()).is_some();
+    fn apply_changes(&mut self, chunks: &mut Vec<u8>, changes: Vec<(&Entry, Change)>) -> Result<(), ReplicaError> {
         let new: Vec<_> = changes
             .into_iter()
-            .filter(|(_, change)| !known(change, &self.document))
+            .filter(|(_, change)| !self.has(&ChangeHash(change.hash().0)))
             .collect();
-        let all = new.iter().map(|(_, change)| change.clone());
-        if self.document.apply_changes(all).is_ok() {
+        let all = new.iter().map(|(_, change)| change.clone()).collect();
+        if self.attempt(all)?.is_ok() {
             new.iter()
                 .for_each(|(entry, _)| chunks.extend_from_slice(&entry.payload));
-            return;
+            return Ok(());
         }
         for (entry, change) in new {
-            match self.document.apply_changes([change]) {
+            match self.attempt(vec![change])? {
                 Ok(()) => chunks.extend_from_slice(&entry.payload),
                 Err(error) => passed_over(entry, &error.to_string()),
             }
         }
+        Ok(())
     }
 
-    /// Merges the server's state, of these heads; returns what the server lacks.
+    /// Applies changes, if automerge takes them.
     ///
     /// # Errors
-    /// See [`MergeError`].
-    pub(crate) fn merge(&mut self, bytes: &Bytes, heads: &[ChangeHash]) -> Result<Vec<NewChange>, MergeError> {
-        load(&mut self.document, bytes)?;
-        let heads: Vec<_> = heads.iter().map(|hash| automerge::ChangeHash(hash.0)).collect();
-        let missing = |hash: &&automerge::ChangeHash| self.document.get_change_meta_by_hash(hash).is_none();
-        match heads.iter().find(missing) {
-            Some(head) => Err(MergeError::Incomplete(ChangeHash(head.0))),
-            None => Ok(self.document.get_changes(&heads).iter().map(new_change).collect()),
+    /// The document is of no use any more.
+    fn attempt(&mut self, changes: Vec<Change>) -> Result<Result<(), ReplicaError>, ReplicaError> {
+        let hashes: Vec<_> = changes.iter().map(|change| ChangeHash(change.hash().0)).collect();
+        let applied = contained(|| {
+            #[cfg(test)]
+            assert!(!hashes.iter().any(|hash| self.poison.contains(hash)), "poison");
+            Ok(self.document.apply_changes(changes)?)
+        });
+        if let Err(ReplicaError::Panicked(_)) = &applied {
+            self.rebuild(&hashes)?;
         }
+        Ok(applied)
     }
 
-    /// Takes out these changes and what depends on them, if they are here.
-    pub(crate) fn revert(&mut self, hashes: &[ChangeHash], generation: u64) {
-        self.generation = generation;
-        let mut gone: HashSet<_> = hashes.iter().map(|hash| automerge::ChangeHash(hash.0)).collect();
-        let all = self.document.get_changes(&[]);
-        let before = all.len();
-        // Each stands after what it depends on.
-        let kept: Vec<Change> = all
-            .into_iter()
-            .filter(|change| {
-                let stays = !gone.contains(&change.hash()) && !change.deps().iter().any(|dep| gone.contains(dep));
-                if !stays {
-                    gone.insert(change.hash());
-                }
-                stays
-            })
-            .collect();
-        if kept.len() == before {
-            return;
+    /// The same with chunks.
+    ///
+    /// # Errors
+    /// The document is of no use any more.
+    fn load(&mut self, chunks: &[u8]) -> Result<Result<(), ReplicaError>, ReplicaError> {
+        let loaded = contained(|| Ok(load(&mut self.document, chunks)?));
+        if let Err(ReplicaError::Panicked(_)) = &loaded {
+            self.rebuild(&[])?;
         }
-        let mut document = Automerge::new_with_encoding(self.document.text_encoding());
-        document.set_actor(ActorId::random());
-        let waiting = waiting(&self.document);
-        match document
-            .apply_changes(kept)
-            .and_then(|()| load(&mut document, &waiting))
-        {
-            Ok(()) => self.document = document,
-            Err(error) => tracing::error!(%error, "what was refused cannot be taken out of a document"),
+        Ok(loaded)
+    }
+
+    /// Merges the server's state, of these heads, and finds out which of the changes asked about it has.
+    ///
+    /// # Errors
+    /// See [`ReplicaError`].
+    pub(crate) fn merge(
+        &mut self,
+        bytes: &Bytes,
+        heads: &[ChangeHash],
+        asked: &[ChangeHash],
+    ) -> Result<Merged, ReplicaError> {
+        self.load(bytes)??;
+        if let Some(head) = heads.iter().find(|head| !self.has(head)) {
+            return Err(ReplicaError::Incomplete(*head));
         }
+        let heads: Vec<_> = heads.iter().map(to_automerge).collect();
+        let lacking: Vec<_> = self.document.get_changes(&heads).iter().map(new_change).collect();
+        let lacks: HashSet<_> = lacking.iter().map(|change| change.hash).collect();
+        let held = asked.iter().filter(|hash| !lacks.contains(hash) && self.has(hash));
+        let held = held.copied().collect();
+        Ok(Merged { lacking, held })
+    }
+
+    fn has(&self, hash: &ChangeHash) -> bool {
+        self.document.get_change_meta_by_hash(&to_automerge(hash)).is_some()
     }
 
     pub(crate) fn heads(&self) -> Vec<ChangeHash> {
@@ -190,22 +256,12 @@ impl Replica {
     }
 
     /// The whole document, to be loaded again.
-    pub(crate) fn save(&self) -> Vec<u8> {
-        self.document.save()
+    ///
+    /// # Errors
+    /// Automerge cannot.
+    pub(crate) fn save(&self) -> Result<Vec<u8>, ReplicaError> {
+        contained(|| Ok(self.document.save()))
     }
-}
-
-/// The chunks of the changes that came before what they depend on: automerge tells of them in saved documents only, at the
-/// end.
-fn waiting(document: &Automerge) -> Vec<u8> {
-    if document.get_missing_deps(&[]).is_empty() {
-        return Vec::new();
-    }
-    let without = SaveOptions {
-        retain_orphans: false,
-        ..SaveOptions::default()
-    };
-    document.save().split_off(document.save_with_options(without).len())
 }
 
 /// Adds chunks. Changes may come before those that they depend on: into an empty document automerge takes such only behind
@@ -231,6 +287,14 @@ fn passed_over(entry: &Entry, error: &str) {
     );
 }
 
+/// One change from its bytes.
+///
+/// # Errors
+/// They are none.
+pub(crate) fn parse(bytes: &Bytes) -> Result<Change, ReplicaError> {
+    contained(|| Change::from_bytes(bytes.to_vec()).map_err(|error| ReplicaError::NoChange(error.to_string())))
+}
+
 /// A change as it is sent.
 pub(crate) fn new_change(change: &Change) -> NewChange {
     NewChange {
@@ -240,111 +304,17 @@ pub(crate) fn new_change(change: &Change) -> NewChange {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use automerge::{ROOT, transaction::Transactable};
+fn to_automerge(hash: &ChangeHash) -> automerge::ChangeHash {
+    automerge::ChangeHash(hash.0)
+}
 
-    use super::*;
-
-    fn put(replica: &mut Replica, key: &str) -> NewChange {
-        let edited = replica.edit(0, |tx| tx.put(ROOT, key, 1)).unwrap();
-        edited.change.unwrap()
-    }
-
-    fn keys(replica: &Replica) -> Vec<String> {
-        replica.document().keys(ROOT).collect()
-    }
-
-    fn entry(offset: u64, payload: Bytes) -> Entry {
-        Entry {
-            offset,
-            kind: EntryKind::Change.into(),
-            payload,
-            ..Entry::default()
-        }
-    }
-
-    #[test]
-    fn an_edit_that_fails_or_does_nothing_leaves_nothing() {
-        let mut replica = Replica::new(Automerge::new());
-        let failed = replica.edit(0, |tx| {
-            tx.put(ROOT, "a", 1)?;
-            tx.put(&automerge::ObjId::Root, 7, 1)
-        });
-        assert!(failed.is_err());
-        assert!(replica.edit(0, |_| Ok::<_, ()>(7)).unwrap().change.is_none());
-        assert_eq!(keys(&replica), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_is_refused_is_taken_out_with_what_was_made_on_top_and_the_rest_stays() {
-        let mut other = Replica::new(Automerge::new());
-        let theirs = put(&mut other, "theirs");
-        let mut replica = Replica::new(Automerge::new());
-        put(&mut replica, "a");
-        let actor = replica.document().get_actor().clone();
-        let refused = put(&mut replica, "b");
-        replica.apply(&[entry(1, theirs.bytes)]);
-        put(&mut replica, "c");
-        replica.revert(&[refused.hash], 1);
-        assert_eq!(keys(&replica), ["a", "theirs"]);
-        assert_ne!(*replica.document().get_actor(), actor);
-        put(&mut replica, "d");
-        assert_eq!(keys(&replica), ["a", "d", "theirs"]);
-    }
-
-    #[test]
-    fn what_waits_for_others_still_does_when_something_is_taken_out() {
-        let mut other = Replica::new(Automerge::new());
-        let (a, b) = (put(&mut other, "a"), put(&mut other, "b"));
-        let mut replica = Replica::new(Automerge::new());
-        let refused = put(&mut replica, "refused");
-        replica.apply(&[entry(1, b.bytes)]);
-        replica.revert(&[refused.hash], 1);
-        replica.apply(&[entry(2, a.bytes)]);
-        assert_eq!(keys(&replica), ["a", "b"]);
-    }
-
-    #[test]
-    fn one_bad_entry_does_not_keep_out_the_others() {
-        let mut other = Replica::new(Automerge::new());
-        let (a, b) = (put(&mut other, "a"), put(&mut other, "b"));
-        let mut replica = Replica::new(Automerge::new());
-        let nonsense = entry(2, Bytes::from_static(b"nonsense"));
-        let chunks = replica.apply(&[entry(1, a.bytes), nonsense, entry(3, b.bytes)]);
-        assert_eq!(replica.heads(), other.heads());
-        let mut again = Automerge::new();
-        again.load_incremental(&chunks).unwrap();
-        assert_eq!(again.get_heads(), other.document().get_heads());
-    }
-
-    #[test]
-    fn merging_tells_what_the_server_lacks() {
-        let mut server = Replica::new(Automerge::new());
-        let common = put(&mut server, "common");
-        let mut replica = Replica::new(Automerge::new());
-        replica.apply(&[entry(1, common.bytes)]);
-        let mine = put(&mut replica, "mine");
-        put(&mut server, "theirs");
-        let lacking = replica.merge(&server.save().into(), &server.heads()).unwrap();
-        assert_eq!(lacking, [mine]);
-        assert_eq!(keys(&replica), ["common", "mine", "theirs"]);
-        put(&mut server, "more");
-        let merged = replica.merge(&Bytes::from_static(b"nonsense"), &server.heads());
-        assert!(matches!(merged, Err(MergeError::Incomplete(_))), "{merged:?}");
-    }
-
-    #[test]
-    fn what_came_before_what_it_depends_on_is_stored_and_restored() {
-        let mut other = Replica::new(Automerge::new());
-        let (a, b) = (put(&mut other, "a"), put(&mut other, "b"));
-        let mut replica = Replica::new(Automerge::new());
-        let early = replica.apply(&[entry(1, b.bytes)]);
-        assert_eq!(keys(&replica), Vec::<String>::new());
-        let mut restored = Replica::restore(&[early.into()], &[], 0).unwrap();
-        for replica in [&mut replica, &mut restored] {
-            replica.apply(&[entry(2, a.bytes.clone())]);
-            assert_eq!(keys(replica), ["a", "b"]);
-        }
-    }
+/// Turns a panic into an error: automerge may panic on what others have made.
+fn contained<T>(work: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(ReplicaError::Panicked(message.unwrap_or("no message").to_owned()))
+    })
 }

@@ -20,6 +20,7 @@ mod frames;
 mod io;
 mod link;
 mod queue;
+mod refused;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ use rand::rngs::StdRng;
 
 pub(crate) use self::io::{Event, Input, LinkStatus, NewChange, Outcome, Outgoing, Parting};
 pub use self::{backoff::Backoff, io::Refusal};
-use self::{document::Document, link::Link, queue::BatchLimits};
+use self::{document::Document, link::Link, queue::BatchLimits, refused::Refused};
 
 /// Bytes of changes in one Submit, unless a single one is longer.
 const BATCH_BYTES: usize = 256 << 10;
@@ -101,6 +102,7 @@ pub(crate) struct Session {
     next_request: u64,
     batch: BatchLimits,
     own_sessions: VecDeque<SessionId>,
+    refused: Refused,
     unsettled: usize,
     events: VecDeque<Event>,
 }
@@ -127,6 +129,7 @@ impl Session {
                 change_bytes: 0,
             },
             own_sessions: VecDeque::new(),
+            refused: Refused::default(),
             unsettled: 0,
             events: VecDeque::new(),
         }
@@ -138,19 +141,30 @@ impl Session {
             Input::Connected { frame_bytes } => self.on_connected(now, frame_bytes),
             Input::Disconnected(parting) => self.on_disconnected(now, &parting),
             Input::Frame(frame) => self.on_frame(now, frame),
-            Input::Open { document, cursor } => self.open(now, &document, cursor),
-            Input::Close(document) => self.close(now, &document),
-            Input::Edit {
+            Input::Open {
                 document,
-                generation,
-                change,
-            } => self.on_edit(now, &document, generation, change),
+                cursor,
+                refused,
+            } => {
+                refused
+                    .into_iter()
+                    .for_each(|hash| self.refused.add(&document, hash, hash));
+                self.open(now, &document, cursor);
+            }
+            Input::Close(document) => self.close(now, &document),
+            Input::Edit { document, change, left } => self.on_edit(now, &document, change, left),
             Input::Heads { document, heads } => self.with(now, &document, |document| {
                 if document.follow == document::Follow::AskingHeads {
                     document.follow = document::Follow::DueAfter(heads);
                 }
             }),
-            Input::Lacking { document, changes } => self.on_lacking(now, &document, changes),
+            Input::Applied { document, stored } => self.on_applied(now, &document, &stored),
+            Input::Merged {
+                document,
+                offset,
+                lacking,
+                held,
+            } => self.on_merged(now, &document, offset, lacking, &held),
             Input::Presence { document, mine } => self.with(now, &document, |document| document.show(now, mine)),
             Input::Token(token) => self.on_token(now, token),
             Input::Reconnect => self.on_reconnect(now),
@@ -205,9 +219,19 @@ impl Session {
         self.unsettled
     }
 
-    /// Edits of earlier generations of the replica depend on what was refused: see [`Event::Revert`].
-    pub(crate) fn generation(&self, id: &DocumentId) -> u64 {
-        self.documents.get(id).map_or(0, |document| document.generation)
+    /// Whether this change has no outcome yet.
+    pub(crate) fn is_pending(&self, id: &DocumentId, hash: &ChangeHash) -> bool {
+        self.documents.get(id).is_some_and(|document| document.queue.has(hash))
+    }
+
+    /// The changes of which the session would know whether the server has them.
+    pub(crate) fn asks(&self, id: &DocumentId) -> Vec<ChangeHash> {
+        let pending = self
+            .documents
+            .get(id)
+            .into_iter()
+            .flat_map(|document| document.queue.hashes());
+        pending.chain(self.refused.of(id)).collect()
     }
 
     fn next_in_turn(&self) -> Option<DocumentId> {
@@ -301,6 +325,7 @@ impl Session {
 
     fn close(&mut self, now: Instant, id: &DocumentId) {
         self.with(now, id, Document::close);
+        self.end_doubts(now, id);
         // There may be room for another one now.
         let room = |document: &Document| match &document.follow {
             document::Follow::Refused(refusal) => refusal.code == RejectCode::TooManySubscriptions,

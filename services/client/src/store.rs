@@ -11,6 +11,8 @@ mod disk;
 mod file;
 #[cfg(test)]
 mod fuzz;
+mod leftover;
+mod pending;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -25,10 +27,14 @@ use std::{
     thread,
 };
 
-use aetherflow_schema::id::DocumentId;
+use aetherflow_schema::id::{DocumentId, Offset};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(not(test))]
 use self::file::StoreFile;
+#[cfg(test)]
+pub(crate) use self::{file::StoreFile, leftover::take as leftover};
 pub(crate) use self::{
     file::Stored,
     record::{Record, What},
@@ -64,19 +70,27 @@ pub(crate) type OnFailure = Box<dyn FnOnce(&str) + Send>;
 /// Local changes that an earlier run has left.
 pub(crate) type Leftover = Vec<(DocumentId, Vec<NewChange>)>;
 
+/// What to append when the server's state was merged. What the server lacks comes first: it is to be submitted however early
+/// the client ends.
+pub(crate) fn merged(document: &DocumentId, cursor: Offset, bytes: Bytes, lacking: &[NewChange]) -> Vec<Record> {
+    let lacking = lacking.iter().map(|change| What::Local {
+        hash: change.hash,
+        bytes: change.bytes.clone(),
+    });
+    let all = lacking.chain([What::Merged { cursor, bytes }]);
+    let document = || document.clone();
+    all.map(|what| Record {
+        document: document(),
+        what,
+    })
+    .collect()
+}
+
 impl Store {
     /// Opens it. Blocks while the file is read.
     pub(crate) fn open(path: &Path, salvage: bool, on_failure: OnFailure) -> Result<(Self, Leftover), StoreError> {
-        let file = StoreFile::open(path, salvage)?;
-        let mut leftover = Vec::new();
-        for (document, changes) in file.pending() {
-            let parse = |bytes: &bytes::Bytes| automerge::Change::from_bytes(bytes.to_vec()).ok();
-            let changes = changes.iter().filter_map(|(_, bytes)| parse(bytes));
-            leftover.push((
-                document,
-                changes.map(|change| crate::replica::new_change(&change)).collect(),
-            ));
-        }
+        let mut file = StoreFile::open(path, salvage)?;
+        let leftover = leftover::take(&mut file, path, salvage)?;
         let store = Self::on(file, on_failure).map_err(|source| StoreError::Io {
             path: path.to_owned(),
             source,

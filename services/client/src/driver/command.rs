@@ -29,7 +29,6 @@ pub(crate) struct Waiter {
 #[derive(Debug)]
 pub(crate) struct Edit {
     pub(crate) document: DocumentId,
-    pub(crate) generation: u64,
     pub(crate) change: NewChange,
     pub(crate) waiter: Waiter,
     pub(crate) kept: Option<Kept>,

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset},
-    native::wire::Entry,
+    native::wire::{Entry, RejectCode},
 };
 use bytes::Bytes;
 
-use super::Driver;
+use super::{Driver, content};
 use crate::{
+    document::Shared,
     error::SubmitError,
     lock,
     presence::Present,
     receipt::Committed,
-    session::{Event, Input, LinkStatus, Outcome, Refusal},
+    replica::{Applied, Merged, ReplicaError},
+    session::{Event, Input, LinkStatus, NewChange, Outcome, Refusal},
     status::{Carrier, Link},
-    store::What,
+    store::{self, What},
 };
-use aetherflow_schema::native::wire::RejectCode;
 
 impl Driver {
     /// Does everything that the session wants, and what comes of that.
@@ -32,23 +33,25 @@ impl Driver {
                     hash,
                     outcome,
                 } => self.settled(document, hash, outcome).await,
-                Event::Revert {
-                    document,
-                    hashes,
-                    generation,
-                } => {
+                Event::Revert { document, hashes } => {
                     if let Some(shared) = self.opened(&document) {
-                        lock(&shared.replica).revert(&hashes, generation);
+                        let reverted = content::revert(shared.clone(), hashes).await;
                         shared.touch();
+                        if let Err(error) = reverted {
+                            self.give_up(&shared, &error);
+                        }
                     }
                 }
-                Event::Apply { document, entries } => self.apply(&document, &entries).await,
+                Event::StoredAfterAll { document, hash } => {
+                    self.keep(&document, What::Acknowledged(hash), None).await;
+                }
+                Event::Apply { document, entries } => self.apply(document, entries).await,
                 Event::Merge {
                     document,
                     offset,
                     bytes,
                     heads,
-                } => self.merge(document, offset, bytes, &heads).await,
+                } => self.merge(document, offset, bytes, heads).await,
                 Event::AskHeads(document) => {
                     let heads = self.opened(&document).map(|shared| lock(&shared.replica).heads());
                     let heads = heads.unwrap_or_default();
@@ -105,53 +108,71 @@ impl Driver {
         }
     }
 
-    async fn apply(&mut self, document: &DocumentId, entries: &[Entry]) {
-        let (Some(shared), Some(last)) = (self.opened(document), entries.last()) else {
+    async fn apply(&mut self, document: DocumentId, entries: Vec<Entry>) {
+        let (Some(shared), Some(last)) = (self.opened(&document), entries.last()) else {
             return;
         };
-        let chunks = lock(&shared.replica).apply(entries);
-        let changed = !chunks.is_empty();
-        self.advance(document, Offset(last.offset), chunks.into()).await;
-        if changed {
-            shared.touch();
+        let cursor = Offset(last.offset);
+        match content::apply(shared.clone(), entries).await {
+            Ok(Applied { chunks, stored }) => {
+                let changed = !chunks.is_empty();
+                let bytes = chunks.into();
+                self.advance(&document, cursor);
+                self.keep(&document, What::Merged { cursor, bytes }, None).await;
+                if changed {
+                    shared.touch();
+                }
+                self.session.handle(super::now(), Input::Applied { document, stored });
+            }
+            Err(error) => self.give_up(&shared, &error),
         }
     }
 
-    async fn merge(&mut self, document: DocumentId, offset: Offset, bytes: Bytes, heads: &[ChangeHash]) {
+    async fn merge(&mut self, document: DocumentId, offset: Offset, bytes: Bytes, heads: Vec<ChangeHash>) {
         let Some(shared) = self.opened(&document) else {
             return;
         };
-        let merged = lock(&shared.replica).merge(&bytes, heads);
-        match merged {
-            Ok(changes) => {
-                self.advance(&document, offset, bytes).await;
-                shared
-                    .state
-                    .send_if_modified(|state| !std::mem::replace(&mut state.loaded, true));
-                shared.touch();
-                // Whether it lacks them because they wait to be submitted.
-                self.take_edits().await;
-                if !changes.is_empty() {
-                    self.session.handle(super::now(), Input::Lacking { document, changes });
-                }
-            }
-            Err(error) => {
-                tracing::error!(%document, %error, "the server's state of a document cannot be merged");
-                let refusal = Refusal {
-                    code: RejectCode::Unreadable,
-                    message: format!("what the server sent cannot be merged: {error}"),
-                };
-                shared.state.send_modify(|state| state.refusal = Some(refusal));
-                self.session.handle(super::now(), Input::Close(document));
-            }
-        }
+        let asked = self.session.asks(&document);
+        let Merged { lacking, held } = match content::merge(shared.clone(), bytes.clone(), heads, asked).await {
+            Ok(merged) => merged,
+            Err(error) => return self.give_up(&shared, &error),
+        };
+        // Whether the server lacks them because they wait to be submitted.
+        self.take_edits().await;
+        let is_new = |change: &NewChange| !self.session.is_pending(&document, &change.hash);
+        let lacking: Vec<_> = lacking.into_iter().filter(is_new).collect();
+        self.advance(&document, offset);
+        self.append(store::merged(&document, offset, bytes, &lacking), None)
+            .await;
+        shared
+            .state
+            .send_if_modified(|state| !std::mem::replace(&mut state.loaded, true));
+        shared.touch();
+        let merged = Input::Merged {
+            document,
+            offset,
+            lacking,
+            held,
+        };
+        self.session.handle(super::now(), merged);
     }
 
-    async fn advance(&mut self, document: &DocumentId, cursor: Offset, bytes: Bytes) {
+    /// The replica is not what the server has, and will not be: nothing more is taken from the server for this document.
+    fn give_up(&mut self, shared: &Shared, error: &ReplicaError) {
+        tracing::error!(document = %shared.id, %error, "what the server has of a document cannot be taken in");
+        let refusal = Refusal {
+            code: RejectCode::Unreadable,
+            message: format!("what the server sent cannot be merged: {error}"),
+        };
+        shared.state.send_modify(|state| state.refusal = Some(refusal));
+        let document = shared.id.clone();
+        self.session.handle(super::now(), Input::Close(document));
+    }
+
+    fn advance(&mut self, document: &DocumentId, cursor: Offset) {
         if let Some(opened) = self.documents.get_mut(document) {
             opened.cursor = Some(cursor);
         }
-        self.keep(document, What::Merged { cursor, bytes }, None).await;
     }
 
     fn on_link(&self, link: LinkStatus) {

@@ -82,10 +82,6 @@ pub(super) struct Document {
     pub(super) hold: Option<Instant>,
     /// Failures to submit since the last success.
     pub(super) submit_failures: u32,
-    /// Changes of earlier generations depend on what was refused.
-    pub(super) generation: u64,
-    /// What was refused last.
-    pub(super) refused: Option<ChangeHash>,
     mine: Option<Mine>,
     /// The server knows of `mine`, or of what it was.
     announced: bool,
@@ -132,7 +128,8 @@ impl Document {
             Follow::Held(until) if *until > now => None,
             Follow::Due | Follow::Held(_) => match self.cursor {
                 None => Some(Start::Snapshot),
-                Some(_) if again => {
+                // Or it is to be found out whether the server has what it refuses.
+                Some(_) if again || self.queue.has_doubts() => {
                     self.follow = Follow::AskingHeads;
                     None
                 }

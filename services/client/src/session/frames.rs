@@ -175,6 +175,9 @@ impl Session {
                 Follow::Refused(refusal)
             }
         };
+        if let Follow::Refused(_) = document.follow {
+            self.end_doubts(now, &id);
+        }
         self.with(now, &id, |_| {});
     }
 }

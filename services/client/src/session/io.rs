@@ -42,28 +42,38 @@ pub(crate) enum Input {
     Disconnected(Parting),
     /// The server sent a frame.
     Frame(Bytes),
-    /// The application follows a document. `cursor`: everything up to there is in the replica.
+    /// The application follows a document. `cursor`: everything up to there is in the replica. `refused`: changes that were
+    /// taken out of it.
     Open {
         document: DocumentId,
         cursor: Option<Offset>,
+        refused: Vec<ChangeHash>,
     },
     /// It does no longer; what it changed is still submitted.
     Close(DocumentId),
-    /// The application changed a document, of which the replica is in its nth generation: see [`Event::Revert`].
+    /// The application changed a document. `left`: an earlier run has left it, which may have submitted it.
     Edit {
         document: DocumentId,
-        generation: u64,
         change: NewChange,
+        left: bool,
     },
     /// Answers [`Event::AskHeads`].
     Heads {
         document: DocumentId,
         heads: Vec<ChangeHash>,
     },
-    /// The replica has changes that the server, by the heads of its snapshot, lacks; they may be pending already.
-    Lacking {
+    /// What was done for [`Event::Apply`]: the server has these changes, at these places.
+    Applied {
         document: DocumentId,
-        changes: Vec<NewChange>,
+        stored: Vec<(ChangeHash, Offset)>,
+    },
+    /// What was done for [`Event::Merge`]: the replica has changes that the server lacks, which may be pending already; of
+    /// those that the session had asked about the server has these, at the offset or before.
+    Merged {
+        document: DocumentId,
+        offset: Offset,
+        lacking: Vec<NewChange>,
+        held: Vec<ChangeHash>,
     },
     /// What others shall see of this client, repeated as long as it is set; how long it holds without that.
     Presence {
@@ -93,18 +103,19 @@ pub(crate) enum Event {
         hash: ChangeHash,
         outcome: Outcome,
     },
-    /// Take these changes, and those that depend on them, out of the replica, which is of this generation from then on.
+    /// Take these changes, and those that depend on them, out of the replica.
     Revert {
         document: DocumentId,
         hashes: Vec<ChangeHash>,
-        generation: u64,
     },
-    /// Take in these entries, each for the first time.
+    /// The server has a change that it had refused: an answer was lost.
+    StoredAfterAll { document: DocumentId, hash: ChangeHash },
+    /// Take in these entries, each for the first time. Answered by [`Input::Applied`].
     Apply {
         document: DocumentId,
         entries: Vec<wire::Entry>,
     },
-    /// Merge this state.
+    /// Merge this state. Answered by [`Input::Merged`], about [`Session::asks`](super::Session::asks).
     Merge {
         document: DocumentId,
         offset: Offset,

@@ -12,7 +12,7 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 
-use super::io::NewChange;
+use super::io::{NewChange, Refusal};
 use crate::receipt::Tier;
 
 /// See the [module](self).
@@ -33,6 +33,12 @@ struct Entry {
     state: State,
     /// To be sent by itself, since one of those it was sent with is invalid.
     alone: bool,
+    /// It may have been stored unheard.
+    unsure: bool,
+    /// The server's state had it at this offset.
+    held: Option<Offset>,
+    /// Why it is [`State::Doubted`].
+    refusal: Option<Refusal>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +46,8 @@ enum State {
     Waiting,
     Sent(RequestId),
     Stored(Offset, Tier),
+    /// The server refuses it, and may have it all the same.
+    Doubted,
 }
 
 /// How much may go into one Submit.
@@ -73,9 +81,23 @@ impl Queue {
         rest.into_iter().any(|entry| entry.state == State::Waiting)
     }
 
-    /// Adds a change; `false` if it is here already.
-    pub(super) fn push(&mut self, change: NewChange) -> bool {
-        if self.numbers.contains_key(&change.hash) {
+    /// Whether it is to be found out if the server has something that it refuses.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.entries.iter().any(|entry| entry.state == State::Doubted)
+    }
+
+    pub(super) fn has(&self, hash: &ChangeHash) -> bool {
+        self.numbers.contains_key(hash)
+    }
+
+    /// All changes.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = ChangeHash> {
+        self.entries.iter().map(|entry| entry.change.hash)
+    }
+
+    /// Adds a change, which may have been stored unheard; `false` if it is here already.
+    pub(super) fn push(&mut self, change: NewChange, unsure: bool) -> bool {
+        if self.has(&change.hash) {
             return false;
         }
         let number = self.next_number;
@@ -86,6 +108,9 @@ impl Queue {
             change,
             state: State::Waiting,
             alone: false,
+            unsure,
+            held: None,
+            refusal: None,
         });
         true
     }
@@ -142,24 +167,75 @@ impl Queue {
         }
     }
 
-    /// These were sent with the request and have to be sent again; each by itself, if so.
-    pub(super) fn send_again(&mut self, request: RequestId, hashes: &[ChangeHash], alone: bool) {
+    /// The server's log has this one there.
+    pub(super) fn found(&mut self, hash: &ChangeHash, offset: Offset) {
+        if let Some(entry) = self.entry(hash) {
+            entry.held = Some(offset);
+            // The answer says more, if there is to be one.
+            if matches!(entry.state, State::Waiting | State::Doubted) {
+                entry.state = State::Stored(offset, Tier::Durable);
+            }
+        }
+    }
+
+    /// The server's state has this one, at the offset or before: it is asked for the place, unless it refuses to say.
+    pub(super) fn held(&mut self, hash: &ChangeHash, offset: Offset) {
+        if let Some(entry) = self.entry(hash) {
+            entry.held = entry.held.or(Some(offset));
+            if entry.state == State::Doubted {
+                entry.state = State::Stored(offset, Tier::Durable);
+            }
+        }
+    }
+
+    /// The server refuses these: those that are to be taken out. Not among them is what the server has, and, if there is a
+    /// way to find out, what it may have.
+    pub(super) fn refuse(&mut self, hashes: &[ChangeHash], refusal: &Refusal, find_out: bool) -> Vec<ChangeHash> {
+        let mut refused = Vec::new();
+        for hash in hashes {
+            let Some(entry) = self.entry(hash) else {
+                continue;
+            };
+            if let Some(offset) = entry.held {
+                entry.state = State::Stored(offset, Tier::Durable);
+            } else if entry.unsure && find_out {
+                entry.state = State::Doubted;
+                entry.refusal = Some(refusal.clone());
+            } else {
+                refused.push(*hash);
+            }
+        }
+        refused
+    }
+
+    /// The doubts that are left, and which are none any more: why the server refuses these.
+    pub(super) fn doubts(&self) -> Vec<(ChangeHash, Refusal)> {
+        let doubted = self.entries.iter().filter(|entry| entry.state == State::Doubted);
+        doubted
+            .filter_map(|entry| Some((entry.change.hash, entry.refusal.clone()?)))
+            .collect()
+    }
+
+    /// These were sent with the request and have to be sent again; each by itself, if so. `unsure`: they may be stored.
+    pub(super) fn send_again(&mut self, request: RequestId, hashes: &[ChangeHash], alone: bool, unsure: bool) {
         for hash in hashes {
             if let Some(entry) = self.entry(hash)
                 && entry.state == State::Sent(request)
             {
                 entry.state = State::Waiting;
                 entry.alone |= alone;
+                entry.unsure |= unsure;
             }
         }
         self.scan_from = 0;
     }
 
-    /// Nothing that was sent will be answered.
+    /// Nothing that was sent will be answered, and no doubt dispelled.
     pub(super) fn send_all_again(&mut self) {
         for entry in &mut self.entries {
-            if matches!(entry.state, State::Sent(_)) {
+            if matches!(entry.state, State::Sent(_) | State::Doubted) {
                 entry.state = State::Waiting;
+                entry.unsure = true;
             }
         }
         self.scan_from = 0;
@@ -235,8 +311,8 @@ mod tests {
                 deps: vec![hash(n - 1)],
                 bytes: vec![n; *length].into(),
             };
-            assert!(queue.push(change.clone()));
-            assert!(!queue.push(change));
+            assert!(queue.push(change.clone(), false));
+            assert!(!queue.push(change, false));
         }
         queue
     }
@@ -285,7 +361,7 @@ mod tests {
         stored(&mut queue, 3, &[3]);
         stored(&mut queue, 2, &[2]);
         assert_eq!(settled(&mut queue), [0; 0]);
-        queue.send_again(RequestId(1), &[hash(1)], false);
+        queue.send_again(RequestId(1), &[hash(1)], false, false);
         assert_eq!(batch(&mut queue, 4), [1]);
         stored(&mut queue, 1, &[1]);
         assert_eq!(settled(&mut queue), [0; 0], "the answer to a request that was given up");
@@ -298,7 +374,7 @@ mod tests {
     fn what_was_sent_with_an_invalid_change_goes_alone() {
         let mut queue = queue(&[10; 4]);
         assert_eq!(batch(&mut queue, 1), [1, 2, 3]);
-        queue.send_again(RequestId(1), &[hash(1), hash(2), hash(3)], true);
+        queue.send_again(RequestId(1), &[hash(1), hash(2), hash(3)], true, false);
         for (request, expected) in [(2, 1), (3, 2), (4, 3), (5, 4)] {
             assert_eq!(batch(&mut queue, request), [expected]);
         }

@@ -14,34 +14,76 @@ use aetherflow_schema::{
     },
 };
 
-use super::{CHANGE_OVERHEAD, Event, NewChange, Outcome, Refusal, Session, Submitted, queue::Batch};
+use super::{CHANGE_OVERHEAD, Event, NewChange, Outcome, Refusal, Session, Submitted, document::Follow, queue::Batch};
 
 /// A retry whose time the server does not name.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Session {
-    pub(super) fn on_edit(&mut self, now: Instant, id: &DocumentId, generation: u64, change: NewChange) {
+    pub(super) fn on_edit(&mut self, now: Instant, id: &DocumentId, change: NewChange, left: bool) {
         let document = self.documents.entry(id.clone()).or_default();
-        if generation < document.generation {
+        if let Some(on) = change.deps.iter().find_map(|dep| self.refused.why(id, dep)) {
             // It was made before the application's replica lost what it depends on.
-            let on = document.refused.unwrap_or(change.hash);
+            let outcome = Outcome::Dependent(on);
+            self.refused.add(id, change.hash, on);
             self.events.push_back(Event::Settled {
                 document: id.clone(),
                 hash: change.hash,
-                outcome: Outcome::Dependent(on),
+                outcome,
             });
-        } else if document.queue.push(change) {
+        } else if document.queue.push(change, left) {
             self.unsettled += 1;
         }
         self.with(now, id, |_| {});
     }
 
-    pub(super) fn on_lacking(&mut self, now: Instant, id: &DocumentId, changes: Vec<NewChange>) {
-        self.with(now, id, |_| {});
+    pub(super) fn on_applied(&mut self, now: Instant, id: &DocumentId, stored: &[(ChangeHash, Offset)]) {
+        self.has_after_all(id, stored.iter().map(|(hash, _)| hash));
+        if let Some(document) = self.documents.get_mut(id).filter(|document| document.queue.len() > 0) {
+            for (hash, offset) in stored {
+                document.queue.found(hash, *offset);
+            }
+            self.settle(id);
+            self.with(now, id, |_| {});
+        }
+    }
+
+    pub(super) fn on_merged(
+        &mut self,
+        now: Instant,
+        id: &DocumentId,
+        offset: Offset,
+        lacking: Vec<NewChange>,
+        held: &[ChangeHash],
+    ) {
+        self.has_after_all(id, held);
         if let Some(document) = self.documents.get_mut(id) {
-            let added = changes.into_iter().filter(|change| document.queue.push(change.clone()));
+            held.iter().for_each(|hash| document.queue.held(hash, offset));
+            let added = lacking
+                .into_iter()
+                .filter(|change| document.queue.push(change.clone(), false));
             self.unsettled += added.count();
         }
+        self.settle(id);
+        self.end_doubts(now, id);
+        self.with(now, id, |_| {});
+    }
+
+    /// The server has these: what was made on top of them since is not lost, although they were refused.
+    fn has_after_all<'a>(&mut self, id: &DocumentId, hashes: impl IntoIterator<Item = &'a ChangeHash>) {
+        for hash in self.refused.forget(id, hashes) {
+            let document = id.clone();
+            self.events.push_back(Event::StoredAfterAll { document, hash });
+        }
+    }
+
+    /// Nothing more will be found out about what was refused: that holds.
+    pub(super) fn end_doubts(&mut self, now: Instant, id: &DocumentId) {
+        let doubts = self.documents.get(id).map(|document| document.queue.doubts());
+        for (hash, refusal) in doubts.into_iter().flatten() {
+            self.take_out(id, &[hash], &refusal);
+        }
+        self.with(now, id, |_| {});
     }
 
     pub(super) fn poll_submit(&mut self, now: Instant, id: &DocumentId) -> Option<ClientFrame> {
@@ -162,9 +204,10 @@ impl Session {
                 .delay_from(least, document.submit_failures, &mut self.rng);
             document.submit_failures += 1;
             document.hold = Some(now + delay);
-            document.queue.send_again(request, &hashes, false);
+            let unsure = code == RejectCode::OutcomeUnknown;
+            document.queue.send_again(request, &hashes, false, unsure);
         } else if alone || code == RejectCode::Unauthenticated {
-            document.queue.send_again(request, &hashes, alone);
+            document.queue.send_again(request, &hashes, alone, false);
         } else {
             let message = reject.message.clone();
             self.refuse(&id, &hashes, &Refusal { code, message });
@@ -173,8 +216,25 @@ impl Session {
         true
     }
 
-    /// These will never be stored, and what depends on them is nothing worth.
+    /// The server does not take these. Whether it has one of them all the same, because an answer was lost, is found out first
+    /// where the document is followed.
     fn refuse(&mut self, id: &DocumentId, hashes: &[ChangeHash], refusal: &Refusal) {
+        let Some(document) = self.documents.get_mut(id) else {
+            return;
+        };
+        let find_out = document.open && !matches!(document.follow, Follow::Off | Follow::Refused(_));
+        let refused = document.queue.refuse(hashes, refusal, find_out);
+        if let Follow::On(_) = document.follow
+            && document.queue.has_doubts()
+        {
+            document.follow = Follow::Due;
+        }
+        self.take_out(id, &refused, refusal);
+        self.settle(id);
+    }
+
+    /// These will never be stored, and what depends on them is nothing worth.
+    fn take_out(&mut self, id: &DocumentId, hashes: &[ChangeHash], refusal: &Refusal) {
         let Some(document) = self.documents.get_mut(id) else {
             return;
         };
@@ -183,18 +243,16 @@ impl Session {
             return;
         };
         self.unsettled -= doomed.len();
-        document.generation += 1;
-        document.refused = Some(*first);
         self.events.push_back(Event::Revert {
             document: id.clone(),
             hashes: doomed.clone(),
-            generation: document.generation,
         });
         for hash in doomed {
-            let outcome = match hashes.contains(&hash) {
-                true => Outcome::Refused(refusal.clone()),
-                false => Outcome::Dependent(*first),
+            let (on, outcome) = match hashes.contains(&hash) {
+                true => (hash, Outcome::Refused(refusal.clone())),
+                false => (*first, Outcome::Dependent(*first)),
             };
+            self.refused.add(id, hash, on);
             self.events.push_back(Event::Settled {
                 document: id.clone(),
                 hash,

@@ -6,7 +6,7 @@
 //! On failure: the first error ends all writing, since nobody knows what a failed write or sync has left.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -17,9 +17,10 @@ use bytes::Bytes;
 
 use super::{
     disk::{beside, io_error, lock, open_or_make, sync_directory},
+    pending::{Local, Pending},
     record::{self, HEADER, MAGIC, Malformed, RECORD, Record, What},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, replica::Part};
 
 /// A file shorter than this is not written anew.
 const COMPACT_FROM: u64 = 1 << 20;
@@ -30,23 +31,23 @@ struct Known {
     /// Where the records stand from which it is put together, in order: start and length.
     records: Vec<(u64, usize)>,
     /// Local changes without an outcome.
-    pending: Vec<(ChangeHash, Bytes)>,
+    pending: Pending,
+    /// Local changes that were refused.
+    refused: HashSet<ChangeHash>,
 }
 
 /// A document as the store has it.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Stored {
-    /// Automerge chunks, to be loaded one after the other.
-    pub(crate) chunks: Vec<Bytes>,
-    /// Changes that are to be taken out again.
-    pub(crate) refused: Vec<ChangeHash>,
+    /// What happened to it.
+    pub(crate) parts: Vec<Part>,
     /// The server's entries are in it up to here.
     pub(crate) cursor: Option<Offset>,
 }
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct StoreFile {
+pub(crate) struct StoreFile {
     path: PathBuf,
     file: File,
     /// Held as long as this lives.
@@ -61,7 +62,7 @@ pub(super) struct StoreFile {
 
 impl StoreFile {
     /// Opens the file, or makes it.
-    pub(super) fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let _ = fs::remove_file(beside(path, "new"));
         let (file, length) = open_or_make(path).map_err(|source| io_error(path, source))?;
@@ -162,24 +163,42 @@ impl StoreFile {
     fn take(&mut self, at: u64, length: usize, record: Record) {
         let known = self.known.entry(record.document).or_default();
         match record.what {
-            What::Base { .. } => known.records.clear(),
+            What::Base { .. } => {
+                known.records.clear();
+                known.refused.clear();
+            }
             What::Merged { .. } | What::Unsure => {}
-            What::Local { hash, bytes } => known.pending.push((hash, bytes)),
+            What::Local { hash, bytes } => {
+                known.refused.remove(&hash);
+                known.pending.add(Local { hash, bytes, at });
+            }
             What::Acknowledged(hash) => {
-                known.pending.retain(|(pending, _)| *pending != hash);
+                known.pending.remove(&hash);
+                known.refused.remove(&hash);
                 return;
             }
-            What::Refused(hash) => known.pending.retain(|(pending, _)| *pending != hash),
+            What::Refused(hash) => {
+                known.pending.remove(&hash);
+                known.refused.insert(hash);
+            }
         }
         known.records.push((at, length));
     }
 
     /// Local changes without an outcome, in the order in which they were made.
-    pub(super) fn pending(&self) -> Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)> {
+    pub(super) fn pending(&self) -> Vec<(DocumentId, Vec<Local>)> {
         let known = self.known.iter().filter(|(_, known)| !known.pending.is_empty());
         known
-            .map(|(document, known)| (document.clone(), known.pending.clone()))
+            .map(|(document, known)| (document.clone(), known.pending.iter().cloned().collect()))
             .collect()
+    }
+
+    /// Local changes of a document that were refused.
+    pub(crate) fn refused(&self, document: &DocumentId) -> HashSet<ChangeHash> {
+        self.known
+            .get(document)
+            .map(|known| known.refused.clone())
+            .unwrap_or_default()
     }
 
     /// Why it takes nothing more, if so.
@@ -188,7 +207,7 @@ impl StoreFile {
     }
 
     /// Appends records; on disk only after [`Self::sync`].
-    pub(super) fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
+    pub(crate) fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut taken = Vec::with_capacity(records.len());
         for record in records {
@@ -231,20 +250,22 @@ impl StoreFile {
     }
 
     /// Puts a document together.
-    pub(super) fn load(&self, document: &DocumentId) -> Result<Stored, StoreError> {
+    pub(crate) fn load(&self, document: &DocumentId) -> Result<Stored, StoreError> {
         let mut stored = Stored::default();
         for (at, length) in self.known.get(document).map_or(&[][..], |known| &known.records) {
             match self.read(*at, *length)?.what {
                 What::Base { cursor, bytes } => {
                     stored.cursor = cursor;
-                    stored.chunks.push(bytes);
+                    stored.parts.push(Part::Chunks(bytes));
                 }
                 What::Merged { cursor, bytes } => {
                     stored.cursor = Some(cursor);
-                    stored.chunks.push(bytes);
+                    if !bytes.is_empty() {
+                        stored.parts.push(Part::Chunks(bytes));
+                    }
                 }
-                What::Local { bytes, .. } => stored.chunks.push(bytes),
-                What::Refused(hash) => stored.refused.push(hash),
+                What::Local { bytes, .. } => stored.parts.push(Part::Chunks(bytes)),
+                What::Refused(hash) => stored.parts.push(Part::Refused(hash)),
                 What::Acknowledged(_) => {}
                 What::Unsure => stored.cursor = None,
             }
@@ -289,8 +310,12 @@ impl StoreFile {
             };
             if let Some(base) = bases.remove(document) {
                 records.push(base);
+                if !known.pending.is_empty() {
+                    // One of them may depend on one of these.
+                    records.extend(known.refused.iter().map(|hash| record(What::Refused(*hash))));
+                }
                 let pending = known.pending.iter().cloned();
-                records.extend(pending.map(|(hash, bytes)| record(What::Local { hash, bytes })));
+                records.extend(pending.map(|Local { hash, bytes, .. }| record(What::Local { hash, bytes })));
             } else {
                 let start = records.len();
                 for (at, length) in &known.records {
@@ -343,11 +368,12 @@ impl StoreFile {
 }
 
 impl Known {
-    /// Local changes that are among these records and have an outcome.
+    /// Changes that are among these records and of which nothing more is to be said.
     fn settled(&self, records: &[Record]) -> Vec<ChangeHash> {
-        let is_pending = |hash: &ChangeHash| self.pending.iter().any(|(pending, _)| pending == hash);
+        let is_settled = |hash: &ChangeHash| !self.pending.has(hash) && !self.refused.contains(hash);
         let settled = records.iter().filter_map(|record| match record.what {
-            What::Local { hash, .. } if !is_pending(&hash) => Some(hash),
+            // What was refused the server may have after all.
+            What::Local { hash, .. } | What::Refused(hash) if is_settled(&hash) => Some(hash),
             _ => None,
         });
         settled.collect()

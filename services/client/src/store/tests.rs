@@ -1,6 +1,6 @@
 //! The file of the store: found as it was left, whatever a crash has done to its end.
 
-use std::{fs, path::PathBuf};
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
 use bytes::Bytes;
@@ -9,9 +9,10 @@ use proptest::{prelude::*, sample::Index};
 use super::{
     Store,
     file::{StoreFile, Stored},
+    pending::Local,
     record::{MAGIC, Record, What},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, replica::Part};
 
 const DOCUMENTS: u8 = 3;
 
@@ -58,6 +59,14 @@ fn open(path: &std::path::Path) -> StoreFile {
 struct Said {
     documents: Vec<Stored>,
     pending: Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)>,
+    refused: Vec<HashSet<ChangeHash>>,
+}
+
+fn pending(store: &StoreFile) -> Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)> {
+    let of = |local: Local| (local.hash, local.bytes);
+    let all = store.pending().into_iter();
+    all.map(|(document, locals)| (document, locals.into_iter().map(of).collect()))
+        .collect()
 }
 
 fn said(store: &StoreFile) -> Said {
@@ -65,7 +74,8 @@ fn said(store: &StoreFile) -> Said {
         documents: (0..DOCUMENTS)
             .map(|document| store.load(&id(document)).unwrap())
             .collect(),
-        pending: store.pending(),
+        pending: pending(store),
+        refused: (0..DOCUMENTS).map(|document| store.refused(&id(document))).collect(),
     }
 }
 
@@ -86,8 +96,8 @@ fn a_store_that_is_opened_again_has_everything_and_knows_what_has_no_outcome() {
     let store = open(&path);
     assert_eq!(said(&store), before);
     let stored = &before.documents[0];
-    assert_eq!((stored.chunks.len(), stored.cursor), (4, Some(Offset(5))));
-    assert_eq!(before.documents[1].refused, [ChangeHash([3; 32])]);
+    assert_eq!((stored.parts.len(), stored.cursor), (4, Some(Offset(5))));
+    assert_eq!(before.documents[1].parts[1..], [Part::Refused(ChangeHash([3; 32]))]);
     assert_eq!(before.documents[2], Stored::default());
     assert_eq!(
         before.pending,
@@ -158,7 +168,7 @@ fn damage_to_what_was_on_disk_is_reported_and_passed_over_only_when_asked_to() {
     let store = StoreFile::open(&path, true).unwrap();
     let left = said(&store);
     assert_eq!(left.pending[0].1, whole.pending[0].1[1..]);
-    assert_eq!(left.documents[1].chunks, whole.documents[1].chunks);
+    assert_eq!(left.documents[1].parts, whole.documents[1].parts);
     assert_eq!(left.documents[1].cursor, None, "nobody knows what is missing");
     drop(store);
     assert_eq!(said(&open(&path)), left, "it is whole again");

@@ -15,7 +15,10 @@ use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::super::{Backoff, Event, Input, LinkStatus, Outcome, Parting, Session, Tuning};
-use crate::replica::{Replica, new_change};
+use crate::{
+    replica::{Replica, new_change},
+    store::{self, Record, StoreFile, What, leftover},
+};
 
 /// What the server does with the next submit of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +28,20 @@ pub(super) enum Mood {
     /// It stores it, and says that it does not know.
     Unknown,
     Stopping,
+    /// It does not want it from this client, whether it has it or not.
+    Forbidden,
 }
 
 /// One log for all documents, in memory.
 #[derive(Default)]
 pub(super) struct Server {
-    pub(super) log: Vec<(DocumentId, Bytes)>,
+    /// With gaps where a restored backup had no entries any more.
+    pub(super) log: Vec<Option<(DocumentId, Bytes)>>,
     stored: HashMap<(DocumentId, ChangeHash), Offset>,
+    /// It was restored from a backup.
+    pub(super) rolled_back: bool,
+    /// Changes that it did not want once.
+    pub(super) forbidden: HashSet<ChangeHash>,
     /// Changes that it will never take.
     pub(super) poison: HashSet<ChangeHash>,
     pub(super) present: BTreeMap<(usize, DocumentId), Presence>,
@@ -48,7 +58,7 @@ struct Served {
 impl Server {
     pub(super) fn document(&self, id: &DocumentId) -> Automerge {
         let mut document = Automerge::new();
-        for (_, bytes) in self.log.iter().filter(|(owner, _)| owner == id) {
+        for (_, bytes) in self.log.iter().flatten().filter(|(owner, _)| owner == id) {
             let _ = document.apply_changes([Change::from_bytes(bytes.to_vec()).unwrap()]);
         }
         document
@@ -62,7 +72,7 @@ impl Server {
         let hash = new_change(&Change::from_bytes(bytes.to_vec()).unwrap()).hash;
         let log = &mut self.log;
         let offset = self.stored.entry((id.clone(), hash)).or_insert_with(|| {
-            log.push((id.clone(), bytes.clone()));
+            log.push(Some((id.clone(), bytes.clone())));
             Offset(log.len() as u64)
         });
         offset.0
@@ -82,6 +92,10 @@ impl Server {
         match mood {
             Mood::Overloaded => return reject(Code::Overloaded, Some(1_000)),
             Mood::Stopping => return reject(Code::Stopping, None),
+            Mood::Forbidden => {
+                self.forbidden.extend(submit.changes.iter().map(hash));
+                return reject(Code::Forbidden, None);
+            }
             Mood::Fine | Mood::Unknown => {}
         }
         if submit.changes.iter().any(|bytes| self.poison.contains(&hash(bytes))) {
@@ -111,7 +125,8 @@ impl Server {
         let all = self.log.len();
         let id = Bytes::copy_from_slice(document.as_bytes());
         if let Start::After(offset) = start {
-            if offset.0 as usize > all {
+            let place = (offset.0 as usize).checked_sub(1);
+            if place.is_some_and(|place| self.log.get(place).is_none_or(Option::is_none)) {
                 return Some(wire::ServerFrame::from(wire::Reject {
                     request_id: request.0,
                     code: wire::RejectCode::NoSuchPlace.into(),
@@ -144,6 +159,14 @@ impl Server {
         }))
     }
 
+    /// It is restored from a backup that ends there: what came later is gone, and its places with it.
+    pub(super) fn roll_back(&mut self, length: usize) {
+        self.log.iter_mut().skip(length).for_each(|entry| *entry = None);
+        self.stored.retain(|_, offset| offset.0 <= length as u64);
+        self.present.clear();
+        self.rolled_back = true;
+    }
+
     /// What a subscriber has not been sent.
     fn news(&self, served: &mut Served) -> Vec<wire::ServerFrame> {
         let mut frames = Vec::new();
@@ -153,6 +176,7 @@ impl Server {
                 .iter()
                 .enumerate()
                 .skip(*sent)
+                .filter_map(|(at, entry)| Some((at, entry.as_ref()?)))
                 .filter(|(_, (owner, _))| owner == document);
             let entries: Vec<_> = entries
                 .map(|(at, (_, payload))| wire::Entry {
@@ -176,6 +200,19 @@ impl Server {
     }
 }
 
+/// An offline store.
+struct Disk {
+    folder: tempfile::TempDir,
+    file: StoreFile,
+}
+
+impl Disk {
+    fn open(folder: tempfile::TempDir) -> Self {
+        let file = StoreFile::open(&folder.path().join("store"), false).unwrap();
+        Self { folder, file }
+    }
+}
+
 /// A client without a task and without a network.
 pub(super) struct Client {
     pub(super) number: usize,
@@ -192,6 +229,10 @@ pub(super) struct Client {
     pub(super) connected: bool,
     pub(super) to_server: VecDeque<ClientFrame>,
     pub(super) to_client: VecDeque<Bytes>,
+    pub(super) open: BTreeSet<DocumentId>,
+    /// Refused while nobody looked at the document.
+    pub(super) refused_unseen: HashSet<ChangeHash>,
+    disk: Option<Disk>,
     served: Served,
     pub(super) mood: Mood,
     last_ops: Option<Bytes>,
@@ -227,6 +268,9 @@ impl Client {
             connected: false,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
+            open: BTreeSet::new(),
+            refused_unseen: HashSet::new(),
+            disk: None,
             served: Served::default(),
             mood: Mood::Fine,
             last_ops: None,
@@ -238,12 +282,95 @@ impl Client {
         self.carry_out(now);
     }
 
+    /// One with an offline store.
+    pub(super) fn with_disk(number: usize, now: Instant) -> Self {
+        let disk = Some(Disk::open(tempfile::tempdir().unwrap()));
+        Self {
+            disk,
+            ..Self::new(number, now)
+        }
+    }
+
     pub(super) fn open(&mut self, now: Instant, id: &DocumentId) {
-        self.replicas
-            .entry(id.clone())
-            .or_insert_with(|| Replica::new(Automerge::new()));
+        self.open.insert(id.clone());
+        let mut refused = Vec::new();
+        if let Some(disk) = &self.disk {
+            let stored = disk.file.load(id).unwrap();
+            let (replica, out) = Replica::restore(&stored.parts).unwrap();
+            assert_eq!(stored.cursor, self.cursors.get(id).copied());
+            self.replicas.insert(id.clone(), replica);
+            refused = out;
+        } else {
+            self.replicas
+                .entry(id.clone())
+                .or_insert_with(|| Replica::new(Automerge::new()));
+        }
         let (document, cursor) = (id.clone(), self.cursors.get(id).copied());
-        self.tell(now, Input::Open { document, cursor });
+        self.tell(
+            now,
+            Input::Open {
+                document,
+                cursor,
+                refused,
+            },
+        );
+    }
+
+    pub(super) fn close(&mut self, now: Instant, id: &DocumentId) {
+        self.open.remove(id);
+        self.tell(now, Input::Close(id.clone()));
+        if self.disk.is_some() {
+            // What the session has not heard of is an edit all the same.
+            self.hand_over_all(now);
+            self.carry_out(now);
+            self.replicas.remove(id);
+        }
+    }
+
+    /// The process is killed, and starts again.
+    pub(super) fn crash(&mut self, now: Instant) {
+        self.cut();
+        for input in std::mem::take(&mut self.under_way) {
+            if let Input::Edit { change, .. } = input {
+                self.edits.retain(|(_, hash)| *hash != change.hash);
+            }
+        }
+        let Some(Disk { folder, file }) = self.disk.take() else {
+            panic!("everything is lost");
+        };
+        drop(file);
+        let mut disk = Disk::open(folder);
+        let left = leftover(&mut disk.file, &disk.folder.path().join("store"), false).unwrap();
+        for (document, hash) in &self.edits {
+            let known = |(of, known, _): &(DocumentId, ChangeHash, Outcome)| (of, known) == (document, hash);
+            if disk.file.refused(document).contains(hash) && !self.outcomes.iter().any(known) {
+                // It depends on another one.
+                self.outcomes.push((document.clone(), *hash, Outcome::Dependent(*hash)));
+            }
+        }
+        self.disk = Some(disk);
+        self.session = Session::new(tuning(), now, StdRng::seed_from_u64(self.number as u64));
+        for (document, changes) in left {
+            for change in changes {
+                let document = document.clone();
+                let left = true;
+                self.tell(now, Input::Edit { document, change, left });
+            }
+        }
+        for id in self.open.clone() {
+            self.open(now, &id);
+        }
+    }
+
+    fn keep(&mut self, document: &DocumentId, what: What) {
+        let document = document.clone();
+        self.keep_all(vec![Record { document, what }]);
+    }
+
+    fn keep_all(&mut self, records: Vec<Record>) {
+        if let Some(disk) = &mut self.disk {
+            disk.file.append(records).unwrap();
+        }
     }
 
     /// As a new transport takes frames, but never many at once.
@@ -266,21 +393,30 @@ impl Client {
         self.edits.push((id.clone(), hash));
         let input = Input::Edit {
             document: id.clone(),
-            generation: edited.generation,
             change,
+            left: false,
         };
         (hash, input)
     }
 
     pub(super) fn hand_over(&mut self, now: Instant) {
         if let Some(input) = self.under_way.pop_front() {
+            self.keep_edit(&input);
             self.tell(now, input);
+        }
+    }
+
+    fn keep_edit(&mut self, input: &Input) {
+        if let Input::Edit { document, change, .. } = input {
+            let (hash, bytes) = (change.hash, change.bytes.clone());
+            self.keep(document, What::Local { hash, bytes });
         }
     }
 
     /// What comes of it is carried out later.
     fn hand_over_all(&mut self, now: Instant) {
-        for input in self.under_way.drain(..) {
+        for input in std::mem::take(&mut self.under_way) {
+            self.keep_edit(&input);
             self.session.handle(now, input);
         }
     }
@@ -294,16 +430,25 @@ impl Client {
                     document,
                     hash,
                     outcome,
-                } => self.outcomes.push((document, hash, outcome)),
-                Event::Revert {
-                    document,
-                    hashes,
-                    generation,
                 } => {
+                    self.keep(
+                        &document,
+                        match outcome {
+                            Outcome::Committed { .. } => What::Acknowledged(hash),
+                            Outcome::Refused(_) | Outcome::Dependent(_) => What::Refused(hash),
+                        },
+                    );
+                    if !self.open.contains(&document) {
+                        self.refused_unseen.insert(hash);
+                    }
+                    self.outcomes.push((document, hash, outcome));
+                }
+                Event::Revert { document, hashes } => {
                     if let Some(replica) = self.replicas.get_mut(&document) {
-                        replica.revert(&hashes, generation);
+                        replica.revert(&hashes).unwrap();
                     }
                 }
+                Event::StoredAfterAll { document, hash } => self.keep(&document, What::Acknowledged(hash)),
                 Event::Apply { document, entries } => {
                     let applied = self.applied.entry(document.clone()).or_default();
                     for entry in &entries {
@@ -312,7 +457,11 @@ impl Client {
                     let last = Offset(entries.last().unwrap().offset);
                     let before = self.cursors.insert(document.clone(), last);
                     assert!(before.is_none_or(|before| before < last), "in order");
-                    self.replicas.get_mut(&document).unwrap().apply(&entries);
+                    let applied = self.replicas.get_mut(&document).unwrap().apply(&entries).unwrap();
+                    let (cursor, bytes) = (last, applied.chunks.into());
+                    self.keep(&document, What::Merged { cursor, bytes });
+                    let stored = applied.stored;
+                    self.session.handle(now, Input::Applied { document, stored });
                 }
                 Event::Merge {
                     document,
@@ -325,10 +474,21 @@ impl Client {
                         .or_default()
                         .retain(|applied| *applied <= offset.0);
                     self.cursors.insert(document.clone(), offset);
+                    let asked = self.session.asks(&document);
                     let replica = self.replicas.get_mut(&document).unwrap();
-                    let changes = replica.merge(&bytes, &heads).unwrap();
+                    let merged = replica.merge(&bytes, &heads, &asked).unwrap();
                     self.hand_over_all(now);
-                    self.session.handle(now, Input::Lacking { document, changes });
+                    let mut lacking = merged.lacking;
+                    lacking.retain(|change| !self.session.is_pending(&document, &change.hash));
+                    self.keep_all(store::merged(&document, offset, bytes, &lacking));
+                    let held = merged.held;
+                    let merged = Input::Merged {
+                        document,
+                        offset,
+                        lacking,
+                        held,
+                    };
+                    self.session.handle(now, merged);
                 }
                 Event::AskHeads(document) => {
                     let heads = self.replicas[&document].heads();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aetherflow_schema::id::DocumentId;
+use aetherflow_schema::id::{ChangeHash, DocumentId};
 use proptest::prelude::*;
 
 use super::{
@@ -33,6 +33,10 @@ enum Step {
     Repeat,
     Cut,
     Mood(Mood),
+    /// The client's process is killed.
+    Crash,
+    /// The server goes back in time, by so many entries at most.
+    RollBack(usize),
     Close(usize),
     Open(usize),
     Pass(u64),
@@ -40,7 +44,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = (usize, Step)> {
     let document = 0..DOCUMENTS;
-    let mood = prop_oneof![Just(Mood::Overloaded), Just(Mood::Unknown), Just(Mood::Stopping)];
+    let mood = prop_oneof![
+        Just(Mood::Overloaded),
+        Just(Mood::Unknown),
+        Just(Mood::Stopping),
+        Just(Mood::Forbidden)
+    ];
     let step = prop_oneof![
         8 => (document.clone(), prop::bool::weighted(0.07)).prop_map(|(document, poison)| Step::Edit { document, poison }),
         8 => Just(Step::HandOver),
@@ -50,6 +59,8 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
         8 => (1_usize..6).prop_map(Step::Hear),
         1 => Just(Step::Repeat),
         1 => Just(Step::Cut),
+        1 => Just(Step::Crash),
+        1 => (1_usize..20).prop_map(Step::RollBack),
         2 => mood.prop_map(Step::Mood),
         1 => document.clone().prop_map(Step::Close),
         2 => document.prop_map(Step::Open),
@@ -75,7 +86,7 @@ impl World {
         let mut world = Self {
             now,
             server: Server::default(),
-            clients: (0..CLIENTS).map(|number| Client::new(number, now)).collect(),
+            clients: (0..CLIENTS).map(|number| Client::with_disk(number, now)).collect(),
             open: vec![[true; DOCUMENTS]; CLIENTS],
         };
         for client in &mut world.clients {
@@ -105,9 +116,11 @@ impl World {
             Step::Cut if client.connected || client.dialing => client.disconnect(now, None),
             Step::Cut => {}
             Step::Mood(mood) => client.mood = mood,
+            Step::Crash => client.crash(now),
+            Step::RollBack(entries) => self.roll_back(entries),
             Step::Close(document) => {
                 if std::mem::replace(&mut self.open[number][document], false) {
-                    client.tell(now, Input::Close(id(document)));
+                    client.close(now, &id(document));
                 }
             }
             Step::Open(document) => {
@@ -123,6 +136,32 @@ impl World {
             }
         }
         self.clients.iter_mut().for_each(|client| client.send(self.now));
+    }
+
+    /// As far back as everybody can notice: who has the receipt of an entry, and not yet the entry, would not.
+    fn roll_back(&mut self, entries: usize) {
+        let length = self.server.log.len();
+        let mut left = length.saturating_sub(entries);
+        for client in &self.clients {
+            for (document, _, outcome) in &client.outcomes {
+                let Outcome::Committed { offset, .. } = outcome else {
+                    continue;
+                };
+                let cursor = client.cursors.get(document).map_or(0, |cursor| cursor.0);
+                if offset.0 > cursor {
+                    left = left.max(offset.0 as usize);
+                }
+            }
+        }
+        if left == length {
+            return;
+        }
+        self.server.roll_back(left);
+        for client in &mut self.clients {
+            if client.connected || client.dialing {
+                client.disconnect(self.now, None);
+            }
+        }
     }
 
     /// Nothing bad happens any more, and time passes.
@@ -150,25 +189,70 @@ impl World {
             }
         }
         for client in &self.clients {
-            let mut outcomes = BTreeMap::new();
+            let mut outcomes: BTreeMap<_, Vec<_>> = BTreeMap::new();
             for (document, hash, outcome) in &client.outcomes {
-                let before = outcomes.insert((document.clone(), *hash), outcome);
-                assert_eq!(before, None, "one outcome");
+                outcomes.entry((document.clone(), *hash)).or_default().push(outcome);
             }
             assert_eq!(client.session.unsettled(), 0);
             for edit in &client.edits {
                 let outcome = outcomes.remove(edit);
-                let stored = self.server.offset(&edit.0, &edit.1);
-                match outcome.unwrap_or_else(|| panic!("no outcome of {edit:?}")) {
-                    Outcome::Committed { offset, .. } => assert_eq!(Some(*offset), stored),
-                    Outcome::Refused(_) => {
-                        assert!(self.server.poison.contains(&edit.1), "only what is invalid is refused");
-                        assert_eq!(stored, None);
-                    }
-                    Outcome::Dependent(on) => assert!(self.server.poison.contains(on)),
-                }
+                let outcome = outcome.unwrap_or_else(|| panic!("no outcome of {edit:?}"));
+                // What a server has lost is submitted again, which nobody waits for.
+                assert!(
+                    outcome.len() == 1 || self.server.rolled_back,
+                    "one outcome: {outcome:?}"
+                );
+                self.check_outcome(client, edit, outcome[0]);
             }
         }
+    }
+
+    fn check_outcome(&self, client: &Client, edit: &(DocumentId, ChangeHash), outcome: &Outcome) {
+        let stored = self.server.offset(&edit.0, &edit.1);
+        let Server {
+            poison,
+            forbidden,
+            rolled_back,
+            ..
+        } = &self.server;
+        match outcome {
+            Outcome::Committed { .. } if *rolled_back => {
+                let is_lost = stored.is_none();
+                assert!(
+                    !is_lost || forbidden.contains(&edit.1) || self.was_taken_out(edit),
+                    "it got lost: {edit:?}"
+                );
+            }
+            // The place, unless it was refused when it was there already.
+            Outcome::Committed { offset, .. } => {
+                assert!(
+                    stored.is_some_and(|stored| stored == *offset || forbidden.contains(&edit.1) && stored < *offset)
+                );
+            }
+            Outcome::Refused(_) => {
+                assert!(
+                    poison.contains(&edit.1) || forbidden.contains(&edit.1),
+                    "refused for no reason"
+                );
+                let unseen = client.refused_unseen.contains(&edit.1);
+                assert!(
+                    stored.is_none() || unseen || *rolled_back,
+                    "it is stored, and was refused: {edit:?}"
+                );
+            }
+            Outcome::Dependent(on) => {
+                let taken_out = self.was_taken_out(&(edit.0.clone(), *on));
+                assert!(poison.contains(on) || forbidden.contains(on) || taken_out);
+            }
+        }
+    }
+
+    /// Somebody was told that it was taken out, perhaps with what it was made on.
+    fn was_taken_out(&self, edit: &(DocumentId, ChangeHash)) -> bool {
+        let outcomes = self.clients.iter().flat_map(|client| &client.outcomes);
+        outcomes
+            .filter(|(document, hash, _)| (document, hash) == (&edit.0, &edit.1))
+            .any(|(_, _, outcome)| !matches!(outcome, Outcome::Committed { .. }))
     }
 }
 
