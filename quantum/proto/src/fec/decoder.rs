@@ -3,8 +3,8 @@
 //! Owns the payloads of the latest sources and the blocks that wait for more of their packets.
 //! Inputs: opened packets with the flag FEC, in any order: sources and parities.
 //! Effects: the packets that can be repaired.
-//! Invariants: at most 64 payloads (the highest numbers) and 8 blocks (the latest); payloads and symbols share the memory of the datagrams
-//! they came in.
+//! Invariants: at most 64 payloads (the highest numbers) and 8 blocks (the latest), each with a copy of what it holds: a datagram's
+//! memory is not kept for a part of it.
 //! On failure: a malformed PARITY is a FRAME error; a block that contradicts itself is dropped and counted, for it cannot be
 //! told which part of it is wrong.
 
