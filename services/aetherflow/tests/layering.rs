@@ -56,7 +56,12 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("governor", &["aetherflow-access"]),
     (
         "tokio-rustls",
-        &["aetherflow-runtime", "aetherflow-access", "aetherflow-client"],
+        &[
+            "aetherflow-runtime",
+            "aetherflow-access",
+            "aetherflow-client",
+            "aetherflow",
+        ],
     ),
     (
         "tokio",

@@ -40,6 +40,7 @@ fn written(session: SessionId) -> Authored {
 #[tokio::test]
 async fn a_page_says_what_was_written_and_from_where_and_how_to_go_on() {
     let server = Server::start().await;
+    server.policy.administered.store(true, Ordering::Relaxed);
     let client = NativeClient::welcomed(&server).await;
     let here = SessionId(Uuid::from_slice(&client.welcome.session_id).unwrap());
     let elsewhere = SessionId(Uuid::from_u128(5));
@@ -88,6 +89,7 @@ async fn a_page_says_what_was_written_and_from_where_and_how_to_go_on() {
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_before_anything_is_looked_for() {
     let server = Server::start().await;
+    server.policy.administered.store(true, Ordering::Relaxed);
     for query in ["limit=0", "limit=1001", "after=x", "since=-1", "document=x", "who=ada"] {
         let path = format!("/v1/principals/ada/entries?{query}");
         let answer = request(server.address, "GET", &path, &[], b"").await;
