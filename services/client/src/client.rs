@@ -23,6 +23,8 @@ use crate::{
 
 /// Commands that wait for the driver.
 const QUEUE: usize = 1024;
+/// Longer than this nobody waits for a client to close.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// A connection to a server, kept up for as long as this lives, with documents. Cheap to clone. When the last clone and the
 /// last [`Document`] is dropped it ends at once; [`Self::close`] waits for receipts.
@@ -138,14 +140,14 @@ impl Client {
     /// # Errors
     /// See [`CloseError`].
     pub async fn close(self, within: Duration) -> Result<(), CloseError> {
-        let deadline = Instant::now() + within;
-        self.common.closed.store(true, Ordering::Release);
+        let deadline = Instant::now() + within.min(LONGEST);
+        let is_first = !self.common.closed.swap(true, Ordering::AcqRel);
         let (reply, answer) = oneshot::channel();
         let closing = Command::Shutdown { deadline, reply };
         if self.common.commands.send(closing).await.is_err() {
-            return Ok(());
+            return if is_first { Err(CloseError::Ended) } else { Ok(()) };
         }
-        answer.await.unwrap_or(Ok(()))
+        answer.await.unwrap_or(Err(CloseError::Ended))
     }
 
     async fn send(&self, command: Command) -> Result<(), ()> {

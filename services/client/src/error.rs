@@ -263,13 +263,17 @@ pub enum CloseError {
     /// The offline store failed.
     #[error("the offline store failed: {0}")]
     Store(String),
+    /// The client had ended before, by a defect: what became of the last edits is not known. An offline store has those that
+    /// were kept.
+    #[error("the client had ended before it was closed")]
+    Ended,
 }
 
 impl CloseError {
     /// Whether asking again may help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Kept(_) | Self::Lost(_) | Self::Store(_) => Retry::Never,
+            Self::Kept(_) | Self::Lost(_) | Self::Store(_) | Self::Ended => Retry::Never,
         }
     }
 }

@@ -32,8 +32,9 @@ impl Backoff {
         jittered(doubled.min(self.max), rng)
     }
 
-    /// As [`Self::delay`], and never earlier than `least`, which doubles too.
+    /// As [`Self::delay`], and never earlier than `least`, which doubles too; a `least` below the first delay counts as that.
     pub(crate) fn delay_from(&self, least: Duration, attempt: u32, rng: &mut impl Rng) -> Duration {
+        let least = least.max(self.first);
         let doubled = least.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
         let least = least.max(doubled.min(self.max));
         least + jittered(least / 4, rng)

@@ -49,6 +49,13 @@ pub(super) enum Follow {
     Refused(Refusal),
 }
 
+impl Follow {
+    /// The server has taken the subscription, or is about to.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::AwaitingSnapshot(_) | Self::On(_))
+    }
+}
+
 /// What this client shows of itself.
 #[derive(Debug, Clone)]
 struct Mine {
@@ -186,7 +193,8 @@ impl Document {
     pub(super) fn presence(&mut self, now: Instant, document: &DocumentId) -> Option<Presence> {
         let document = document.clone();
         match &mut self.mine {
-            Some(mine) if mine.due <= now || !self.announced => {
+            // A server that takes no more subscriptions takes no more presence either, and would end the connection for it.
+            Some(mine) if self.follow.is_taken() && (mine.due <= now || !self.announced) => {
                 mine.due = now + mine.ttl / 2;
                 self.announced = true;
                 Some(Presence {

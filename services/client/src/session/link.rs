@@ -40,6 +40,10 @@ pub(super) struct Link {
     needs_token: bool,
     /// Requests before this one were made with an earlier token.
     hello_before: u64,
+    /// The application gave a token of which the server has said nothing yet.
+    fresh: bool,
+    /// It is the one that the last Hello showed.
+    shown: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,8 @@ impl Link {
             finishing: false,
             needs_token: false,
             hello_before: 0,
+            fresh: false,
+            shown: false,
         }
     }
 
@@ -112,6 +118,8 @@ impl Session {
         let code = parting.code.and_then(CloseCode::from_code);
         match code.map_or(Retry::AfterDelay, CloseCode::retry) {
             Retry::AfterDelay => self.come_back(now, &parting.reason),
+            // It was about the token before: this one is tried, once.
+            Retry::AfterFixing if std::mem::take(&mut self.link.fresh) => self.come_back(now, &parting.reason),
             Retry::Never | Retry::AfterFixing => self.stop(now, code, &parting.reason),
         }
     }
@@ -165,6 +173,8 @@ impl Session {
 
     pub(super) fn on_token(&mut self, now: Instant, token: String) {
         self.tuning.token = token;
+        self.link.fresh = true;
+        self.link.shown = false;
         match self.link.phase {
             Phase::Online(_) => self.link.hello_due = true,
             Phase::Stopped => self.on_reconnect(now),
@@ -173,6 +183,10 @@ impl Session {
     }
 
     pub(super) fn on_reconnect(&mut self, now: Instant) {
+        if let Phase::Online(_) = self.link.phase {
+            // What it shows was not good enough; perhaps it is by now.
+            self.link.hello_due |= self.link.needs_token;
+        }
         if matches!(self.link.phase, Phase::Stopped | Phase::Waiting(_)) && !self.link.finishing {
             self.link.attempts = 0;
             self.link.phase = Phase::Waiting(now);
@@ -208,7 +222,9 @@ impl Session {
         let Ok(session) = Uuid::from_slice(&welcome.session_id).map(SessionId) else {
             return self.hang_up(now, "the server's Welcome has no session");
         };
-        let limits = welcome.limits.unwrap_or_default();
+        let Some(limits) = welcome.limits else {
+            return self.hang_up(now, "the server's Welcome has no limits");
+        };
         let bounded = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let frame_bytes = bounded(limits.frame_bytes).min(self.link.frame_bytes);
         self.batch.change_bytes = bounded(limits.change_bytes).min(frame_bytes.saturating_sub(FRAME_OVERHEAD));
@@ -227,6 +243,9 @@ impl Session {
             self.link.resume_token = Bytes::copy_from_slice(&welcome.resume_token);
         }
         self.link.needs_token = false;
+        self.link.fresh &= !std::mem::take(&mut self.link.shown);
+        // It came while the Hello before it was on its way.
+        self.link.hello_due |= self.link.fresh;
         self.work.extend(self.documents.keys().cloned());
         let principal = welcome.principal.clone();
         self.events
@@ -250,6 +269,7 @@ impl Session {
         }
         if std::mem::take(&mut self.link.hello_due) {
             self.link.hello_before = self.next_request;
+            self.link.shown = self.link.fresh;
             return Some(ClientFrame::Hello(Hello {
                 token: self.tuning.token.clone(),
                 client_id: self.tuning.client_id.clone(),

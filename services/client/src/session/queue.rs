@@ -230,10 +230,11 @@ impl Queue {
         self.scan_from = 0;
     }
 
-    /// Nothing that was sent will be answered, and no doubt dispelled.
+    /// Nothing that was sent will be answered, and no doubt dispelled. What was answered and waits for those before it is sent
+    /// again as well: the server that comes back may have lost it, and nobody else would notice.
     pub(super) fn send_all_again(&mut self) {
         for entry in &mut self.entries {
-            if matches!(entry.state, State::Sent(_) | State::Doubted) {
+            if entry.state != State::Waiting {
                 entry.state = State::Waiting;
                 entry.unsure = true;
             }
@@ -384,13 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_sends_everything_that_has_no_receipt() {
+    fn a_new_connection_sends_everything_that_is_not_settled() {
         let mut queue = queue(&[60; 3]);
         batch(&mut queue, 1);
         batch(&mut queue, 2);
         stored(&mut queue, 2, &[2]);
         queue.send_all_again();
         assert_eq!(batch(&mut queue, 3), [1]);
-        assert_eq!(batch(&mut queue, 4), [3]);
+        assert_eq!(batch(&mut queue, 4), [2]);
+        assert_eq!(batch(&mut queue, 5), [3]);
     }
 }

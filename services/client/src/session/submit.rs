@@ -198,12 +198,13 @@ impl Session {
             return true;
         };
         if let Some(least) = retry_after {
-            let delay = self
-                .tuning
-                .backoff
-                .delay_from(least, document.submit_failures, &mut self.rng);
-            document.submit_failures += 1;
-            document.hold = Some(now + delay);
+            // All that was under way is rejected for the same reason: that is one failure.
+            if document.hold.is_none_or(|hold| hold <= now) {
+                let backoff = &self.tuning.backoff;
+                let delay = backoff.delay_from(least, document.submit_failures, &mut self.rng);
+                document.submit_failures += 1;
+                document.hold = Some(now + delay);
+            }
             let unsure = code == RejectCode::OutcomeUnknown;
             document.queue.send_again(request, &hashes, false, unsure);
         } else if alone || code == RejectCode::Unauthenticated {

@@ -332,6 +332,9 @@ impl StoreFile {
     /// Writes the file anew: these documents as they are now, the others as they stand. A crash leaves the old file or the
     /// new one.
     pub(super) fn compact(&mut self, bases: Vec<Record>) -> Result<(), StoreError> {
+        if let Some(error) = &self.failed {
+            return Err(io_error(&self.path, io::Error::other(error.clone())));
+        }
         // If it fails it is not tried again until there is as much again.
         self.compacted = self.length;
         let records = self.worth_keeping(bases)?;
@@ -341,7 +344,8 @@ impl StoreFile {
         let mut taken = Vec::with_capacity(records.len());
         for record in records {
             let start = out.len();
-            record.encode(0, &mut out);
+            // The file is there only once all of it is on disk, so each vouches for those before it.
+            record.encode(start as u64, &mut out);
             taken.push((start as u64, out.len() - start, record));
         }
         let mut options = OpenOptions::new();
@@ -354,7 +358,7 @@ impl StoreFile {
             .map_err(fail)?;
         file.write_all(&out).and_then(|()| file.sync_all()).map_err(fail)?;
         fs::rename(&path, &self.path).map_err(fail)?;
-        sync_directory(&self.path).map_err(fail)?;
+        // From here on this is the file, whatever comes of it.
         self.file = file;
         self.length = out.len() as u64;
         self.synced = self.length;
@@ -363,7 +367,7 @@ impl StoreFile {
         for (at, length, record) in taken {
             self.take(at, length, record);
         }
-        Ok(())
+        self.guarded(|store| sync_directory(&store.path)).map_err(fail)
     }
 }
 

@@ -278,6 +278,22 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     })
 }
 
+/// A file that was written anew was on disk as a whole before it was the store: what is damaged in it was there once.
+#[test]
+fn damage_in_a_file_that_was_written_anew_is_reported() {
+    let (_dir, path) = place();
+    let mut store = open(&path);
+    store.append((0..4).map(|n| local(1, n)).collect()).unwrap();
+    store.compact(Vec::new()).unwrap();
+    drop(store);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[MAGIC.len() + 40] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let damaged = StoreFile::open(&path, false).err();
+    assert!(matches!(damaged, Some(StoreError::Damaged { .. })), "{damaged:?}");
+    assert_eq!(fs::read(&path).unwrap(), bytes, "and nothing is cut off");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

