@@ -39,7 +39,7 @@ export class Server {
     }
     const directory = await mkdtemp(path.join(tmpdir(), "aetherflow-console-"));
     const server = new Server(binary, directory, [await freePort(), await freePort()], mode);
-    if (mode === "serve") for (const key of KEYS) await writeFile(path.join(directory, key), randomBytes(32));
+    if (mode === "serve") for (const key of KEYS) await writeFile(path.join(directory, key), randomBytes(32).toString("hex"));
     await server.restart();
     return server;
   }
