@@ -297,7 +297,8 @@ impl Bbr {
 
     /// Whether the loss since a packet was sent says that too much was in flight.
     fn too_high(&self, lost: u64, settled: u64, in_flight: u64) -> bool {
-        let threshold = if self.rtt.queued(8) {
+        // A queue that was once twice as long did not overflow: of many probes on a path that loses at random, some lose much by chance.
+        let threshold = if self.rtt.queued(8) && !self.rtt.below_half(self.rtt.recent()) {
             LOSS_THRESHOLD
         } else {
             LOSS_THRESHOLD_QUIET

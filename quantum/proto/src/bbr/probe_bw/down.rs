@@ -14,6 +14,7 @@ impl Bbr {
         self.cycle.lap += 1;
         self.pick_wait();
         self.cycle.started = now;
+        self.cycle.passed = false;
         self.cycle.ack_phase = AckPhase::ProbeStopping;
         self.start_round();
         self.state = State::Down;

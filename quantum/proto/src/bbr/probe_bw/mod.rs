@@ -19,13 +19,18 @@ use crate::time::Time;
 /// Reno needs as many rounds between losses as it has packets in flight, and gets up to this many.
 const RENO_ROUNDS: u64 = 63;
 /// A probe that brought so much more is followed by another after so many rounds: the flow has less than its share, or the link has become
-/// faster. Sending a quarter more brings a flow with four fifths of a full link no more than that.
-const GAIN: f64 = 1.05;
+/// faster. Sending a quarter more brings a flow with half of a full link 11 % more, and one with most of it less than this.
+const GAIN: f64 = 1.10;
 const GAIN_ROUNDS: u64 = 3;
 /// The same while a queue stands, which may go.
 const GAIN_ROUNDS_QUEUED: u64 = 12;
 const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_SPREAD_US: u64 = 1_000_000;
+
+/// A flow that passed waits for so many times less than after a probe; and for so many, once the queue has gone. Rarely enough that it does not forget its
+/// share beside those who never give way.
+const PASSED: u32 = 3;
+const PASSED_QUIET: u32 = 4;
 
 /// Which packets the acknowledgements at hand are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(super) struct Cycle {
     /// Since the cycle began, and how long until the next probe.
     started: Time,
     wait: Duration,
+    /// It began with a probe that was passed over.
+    passed: bool,
     /// The bandwidth before the last probe; the largest number before the first.
     before: u64,
     ack_phase: AckPhase,
@@ -65,6 +72,7 @@ impl Cycle {
             rounds: 0,
             started: now,
             wait: WAIT_MIN,
+            passed: false,
             before: u64::MAX,
             ack_phase: AckPhase::Init,
             probing: false,
@@ -108,7 +116,12 @@ impl Bbr {
 
     fn time_to_probe(&mut self, now: Time) -> bool {
         let reno = self.bdp(1.0).min(self.control.window) / self.packet;
-        let over = now.since(self.cycle.started) > self.cycle.wait || self.cycle.rounds >= reno.min(RENO_ROUNDS);
+        let wait = match (self.cycle.passed, self.rtt.queued(8)) {
+            (false, _) => self.cycle.wait,
+            (true, true) => self.cycle.wait / PASSED,
+            (true, false) => self.cycle.wait / PASSED_QUIET,
+        };
+        let over = now.since(self.cycle.started) > wait || self.cycle.rounds >= reno.min(RENO_ROUNDS);
         if over && self.leaves_it_to_others() {
             self.pass(now);
             return false;
@@ -143,6 +156,7 @@ impl Bbr {
         self.cycle.before = self.max_bandwidth.max();
         self.cycle.started = now;
         self.pick_wait();
+        self.cycle.passed = true;
     }
 
     /// What the acknowledgements of a probe teach. Returns whether it decided on the next state.
