@@ -31,11 +31,26 @@ pub(super) struct Contents {
     pub(super) parity: Option<Parity>,
     /// Chunks that were sent before.
     pub(super) repeats: SmallVec<[Chunk; 2]>,
+    /// Copies of what had no protection, and nothing else.
+    pub(super) rescue: bool,
 }
 
 impl Contents {
+    /// Copies of what had no protection, and nothing else.
+    pub(super) fn rescue() -> Self {
+        Self {
+            early: false,
+            urgency: None,
+            messages: None,
+            datagrams: false,
+            parity: None,
+            repeats: SmallVec::new(),
+            rescue: true,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_none() && !self.datagrams && self.parity.is_none() && self.repeats.is_empty()
+        self.messages.is_none() && !self.datagrams && self.parity.is_none() && self.repeats.is_empty() && !self.rescue
     }
 }
 
@@ -112,7 +127,11 @@ impl Connection {
             datagrams,
             parity,
             repeats,
+            rescue,
         } = wanted;
+        if rescue {
+            return self.put_rescue(now, packet);
+        }
         // A parity travels without messages. It does not fit when the path takes less than when its block was made: then it is given up.
         if parity.is_some_and(|parity| self.put_parity(packet, parity)) {
             return;
@@ -135,6 +154,7 @@ impl Connection {
         let fits = packet.put_if_room(bytes, &Frame::Parity(parity), None);
         if fits {
             packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
+            packet.copies += packet.payload().len();
             self.stats.parity_sent += 1;
         }
         fits
@@ -194,10 +214,16 @@ impl Connection {
         if len + message_header_len(chunk.channel, chunk.id, chunk.offset, len) <= packet.room()
             && let Some(data) = self.outbox.unacked(chunk)
         {
-            self.stats.repeated_bytes += data.len() as u64;
-            put_message(packet, chunk, &data);
-            packet.frames.push(SentFrame::Repeat(chunk));
+            self.put_copy(packet, chunk, &data);
         }
+    }
+
+    pub(super) fn put_copy(&mut self, packet: &mut Builder<'_>, chunk: Chunk, data: &[u8]) {
+        let before = packet.payload().len();
+        put_message(packet, chunk, data);
+        packet.copies += packet.payload().len() - before;
+        packet.frames.push(SentFrame::Repeat(chunk));
+        self.stats.repeated_bytes += data.len() as u64;
     }
 
     /// The oldest unreliable datagram, if there is one and it fits.

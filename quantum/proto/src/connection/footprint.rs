@@ -12,7 +12,7 @@ impl Connection {
     #[doc(hidden)]
     pub fn footprint(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
         let receipts = self.receipts.each_ref().map(|receipts| receipts.kept());
-        let [payloads, blocks, repeats, parities] = self.protection.kept();
+        let [payloads, blocks, repeats, parities, copies] = self.protection.kept();
         let [spare, announced, retiring] = self.ids.kept();
         let named = |name, (have, most): (usize, usize)| (name, have, most);
         [
@@ -23,6 +23,7 @@ impl Connection {
             named("open blocks", blocks),
             named("repeats", repeats),
             named("parities", parities),
+            named("copies to rescue", copies),
             named("unused ids", spare),
             named("announced ids", announced),
             named("retiring ids", retiring),

@@ -21,6 +21,7 @@ mod packet;
 mod paths;
 mod protection;
 mod receive;
+mod rescue;
 mod settle;
 mod setup;
 mod skips;

@@ -46,6 +46,8 @@ pub(super) struct Builder<'a> {
     end: usize,
     pub(super) asks_for_ack: bool,
     pub(super) frames: SmallVec<[SentFrame; 3]>,
+    /// Bytes of its frames that other packets hold too.
+    pub(super) copies: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -69,6 +71,7 @@ impl<'a> Builder<'a> {
             start,
             asks_for_ack: false,
             frames: SmallVec::new(),
+            copies: 0,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Protection of interactive messages as the connection carries it out: repeats in later packets, parity of blocks.
+//! Protection of interactive messages as the connection carries it out: repeats in later packets, parity of blocks, and a rescue of what was
+//! sent before there was protection.
 //!
 //! Bounded: at most 64 repeats and six parities wait; what does not fit is not protected.
 
@@ -12,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::{
     channel::Chunk,
+    connection::rescue::Rescue,
     error::TransportError,
     fec::{Decoder, Encoder, Plan, Planner},
     frame::Parity,
@@ -42,6 +44,7 @@ pub(super) struct Protection {
     repeats: BTreeMap<u64, Repeats>,
     /// When no interactive packet can be waited for any longer.
     quiet_at: Option<Time>,
+    pub(super) rescue: Rescue,
 }
 
 type Repeats = SmallVec<[Chunk; 2]>;
@@ -65,6 +68,7 @@ impl Protection {
             sent: 0,
             repeats: BTreeMap::new(),
             quiet_at: None,
+            rescue: Rescue::default(),
         }
     }
 
@@ -162,7 +166,10 @@ impl Protection {
     pub(super) fn due(&self) -> Option<Time> {
         let close = self.open.as_ref().map(|open| open.close_at);
         let parity = self.parities.front().map(|(at, _)| *at);
-        [close, parity, self.quiet_at].into_iter().flatten().min()
+        [close, parity, self.quiet_at, self.rescue.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The parity to send now.
@@ -186,8 +193,10 @@ impl Protection {
         }
     }
 
-    /// What became of packets: the planner learns from those of this path, which `began` with that number.
-    pub(super) fn learn(&mut self, outcome: &Outcome, began: PacketNumber) {
+    /// What became of packets: the planner learns from those of this path, which `began` with that number. Returns whether there is protection from now
+    /// on, and was none.
+    pub(super) fn learn(&mut self, outcome: &Outcome, began: PacketNumber) -> bool {
+        let before = self.may_protect();
         self.planner.on_repaired(outcome.repaired);
         for (packets, lost) in [(&outcome.acked, false), (&outcome.lost, true)] {
             let tells = |packet: &&SentPacket| packet.asks_for_ack && packet.number >= began && !packet.is_mtu_probe();
@@ -196,16 +205,22 @@ impl Protection {
             }
         }
         self.planner.on_spurious(outcome.spurious);
+        let after = self.may_protect();
+        if !after {
+            self.rescue.give_up();
+        }
+        after && !before
     }
 
     /// What is kept, each with its bound.
-    pub(super) fn kept(&self) -> [(usize, usize); 4] {
+    pub(super) fn kept(&self) -> [(usize, usize); 5] {
         let [payloads, blocks] = self.decoder.kept();
         [
             payloads,
             blocks,
             (self.repeats.len(), REPEATS_MAX),
             (self.parities.len(), PARITIES_MAX),
+            self.rescue.kept(),
         ]
     }
 

@@ -11,7 +11,9 @@ use crate::{
 impl Connection {
     /// Tells every part what became of the packets, and empties the outcome.
     pub(super) fn settle(&mut self, now: Time, outcome: &mut Outcome) {
-        self.protection.learn(outcome, self.path_began);
+        if self.protection.learn(outcome, self.path_began) {
+            self.begin_rescue(now);
+        }
         // RFC 9001 section 4.1.2: the server has opened it, so the handshake is over for both, though its HANDSHAKE_DONE may be lost.
         if self.side == Side::Client && outcome.acked.iter().any(|packet| packet.level == Level::Application) {
             self.confirm(now);

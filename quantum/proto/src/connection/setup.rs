@@ -262,4 +262,13 @@ impl Connection {
         self.handshake.restart();
         self.resend_early();
     }
+
+    /// The client's last flight goes along with the first messages a few times: see [`Outgoing::takes_finished_again`].
+    pub(super) fn repeat_last_flight(&mut self) {
+        let messages = self.outbox.most_urgent(false).is_some();
+        let was_sent = self.handshake.is_complete() && !self.handshake.wants_to_send(Level::Handshake);
+        if self.side == Side::Client && messages && was_sent && self.outgoing.takes_finished_again() {
+            self.handshake.repeat(Level::Handshake);
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use rand::{Rng, rngs::StdRng};
 
-use crate::number::PacketNumber;
+use crate::{connection::Connection, number::PacketNumber, types::Space};
 
 /// The first number that is left out lies below this.
 const FIRST: u64 = 256;
@@ -37,6 +37,17 @@ impl Skips {
         let distance = rng.random_range(self.distance / 4..self.distance);
         self.at = next.0.saturating_add(1).saturating_add(distance);
         true
+    }
+}
+
+impl Connection {
+    /// Now and then a number is left out, so that a peer which acknowledges what it never got is found out.
+    pub(super) fn next_application_number(&mut self) -> PacketNumber {
+        let next = self.recovery.next_number(Space::Application);
+        if self.skips.takes(next, &mut self.rng) {
+            self.recovery.skip(Space::Application, next.next());
+        }
+        self.recovery.next_number(Space::Application)
     }
 }
 

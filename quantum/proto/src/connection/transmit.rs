@@ -12,7 +12,6 @@ use crate::{
     error::TransportError,
     frame::{Frame, MAX_ACK_LEN},
     header::{Flags, HEADER_LEN, TAG_LEN},
-    number::PacketNumber,
     pmtu::Pmtu,
     recovery::{SentFrame, SentPacket},
     time::Time,
@@ -138,6 +137,7 @@ impl Connection {
         if self.confirmed {
             return self.build_application(now, limit, Level::Application, out);
         }
+        self.repeat_last_flight();
         let from = out.len();
         let levels: SmallVec<[Level; 2]> = [Level::Initial, Level::Handshake]
             .into_iter()
@@ -235,7 +235,10 @@ impl Connection {
             self.pacer.on_held_back();
             // What others have in flight does not hold an interactive message back, not even when the window has just shrunk.
             let excess = (window / 2).max(URGENT_EXCESS * limit as u64);
-            return match self.recovery.interactive_in_flight() < excess {
+            // Nor do the copies that protect others, up to as much.
+            let others = in_flight - self.recovery.copies_in_flight().min(window / 2);
+            let fits = others + limit as u64 <= window;
+            return match fits || self.recovery.interactive_in_flight() < excess {
                 true => Permit::Messages(Priority::Interactive),
                 false => Permit::Control,
             };
@@ -306,6 +309,9 @@ impl Connection {
 
     /// What there is to send beside control frames, and may be sent now.
     fn wanted(&mut self, now: Time, limit: usize, early: bool) -> Contents {
+        if !early && self.protection.rescue.is_due(now) {
+            return Contents::rescue();
+        }
         let urgency = self.outbox.most_urgent(early);
         let permit = if urgency.is_some() || !self.outgoing.datagrams.is_empty() {
             self.permit(now, limit)
@@ -330,6 +336,7 @@ impl Connection {
             datagrams: !early && !self.outgoing.datagrams.is_empty() && permit == Permit::Messages(Priority::Bulk),
             parity,
             repeats,
+            rescue: false,
         }
     }
 
@@ -339,15 +346,6 @@ impl Connection {
         if in_flight < self.bbr.window() {
             self.bbr.on_app_limited(in_flight);
         }
-    }
-
-    /// Now and then a number is left out, so that a peer which acknowledges what it never got is found out.
-    pub(super) fn next_application_number(&mut self) -> PacketNumber {
-        let next = self.recovery.next_number(Space::Application);
-        if self.skips.takes(next, &mut self.rng) {
-            self.recovery.skip(Space::Application, next.next());
-        }
-        self.recovery.next_number(Space::Application)
     }
 
     /// Seals the packet and books it.
@@ -365,6 +363,7 @@ impl Connection {
             flags,
             asks_for_ack,
             frames,
+            copies,
             ..
         } = packet;
         self.keys.seal(level, number, &head, out, start + HEADER_LEN)?;
@@ -387,6 +386,7 @@ impl Connection {
             size,
             asks_for_ack,
             interactive,
+            copies: copies as u16,
             frames,
             snapshot,
         };

@@ -12,7 +12,7 @@ mod simulation;
 pub(crate) use self::{
     decoder::Decoder,
     encoder::Encoder,
-    planner::{Plan, Planner},
+    planner::{MIN_RTT, Plan, Planner},
 };
 
 /// Source symbols of a full block.

@@ -11,7 +11,8 @@
 //! * **sparse**: a packet makes a block of its own, whose parities follow soon; with repetition in the next packets when that is not enough.
 //!
 //! Candidates are tried in the order of preference: fewer packets first, then fewer bytes. The first is taken that leaves a message lost seldom
-//! enough, or else the best that the budget allows. What an RTT of messages loses before the first loss is reported cannot be protected.
+//! enough, or else the best that the budget allows. What is in flight when the first loss is reported has no protection: the connection copies it
+//! ([`crate::connection`], rescue).
 
 use std::time::Duration;
 
@@ -26,13 +27,13 @@ use crate::{
 /// Below this fraction of loss there is no protection.
 const MIN_LOSS: f64 = 0.001;
 /// With a shorter RTT a retransmission comes in time: no more than a frame of a 60 Hz screen later.
-const MIN_RTT: Duration = Duration::from_millis(15);
+pub(crate) const MIN_RTT: Duration = Duration::from_millis(15);
 /// The longest quiet after which a block closes.
 const MAX_QUIET: Duration = Duration::from_millis(8);
 /// The probability that a message is lost beyond repair, to be aimed at.
 const TARGET: f64 = 1.5e-4;
 /// Bytes sent per byte without protection, at most, for a dense flow.
-const MAX_BYTES: f64 = 3.0;
+const MAX_BYTES: f64 = 3.3;
 /// The same for a sparse flow, which is slow by definition.
 const MAX_BYTES_SPARSE: f64 = 7.0;
 /// Packets sent per packet without protection, at most, for a dense flow.
@@ -82,13 +83,14 @@ const fn means(repeats: usize, parities: usize) -> Means {
 }
 
 /// For dense flows; the parities are those of a full block. Parities alone are slower than repetitions: for messages too large to repeat.
-const DENSE: [Means; 10] = [
+const DENSE: [Means; 11] = [
     means(1, 0),
     means(2, 0),
     means(2, 1),
     means(1, 2),
     means(1, 3),
     means(3, 0),
+    means(2, 2),
     means(2, 3),
     means(0, 1),
     means(0, 2),

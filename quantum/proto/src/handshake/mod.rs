@@ -251,6 +251,13 @@ impl Handshake {
         }
     }
 
+    /// What of the level was sent and not acknowledged goes out once more, as extra.
+    pub(crate) fn repeat(&mut self, level: Level) {
+        if let Some(stream) = self.stream_mut(level) {
+            stream.outgoing.repeat();
+        }
+    }
+
     /// Starts anew from the first byte (after a retry).
     pub(crate) fn restart(&mut self) {
         self.streams

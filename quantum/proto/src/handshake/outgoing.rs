@@ -94,6 +94,11 @@ impl Outgoing {
         }
     }
 
+    /// What was sent and is not acknowledged is to be sent once more.
+    pub(super) fn repeat(&mut self) {
+        self.on_lost(self.base..self.fresh);
+    }
+
     /// The part of `range` that was sent and is still kept.
     fn sent(&self, range: Range<u64>) -> Option<Range<u64>> {
         let range = range.start.max(self.base)..range.end.min(self.fresh);

@@ -324,6 +324,11 @@ impl Recovery {
         self.space(Space::Application).sent.interactive()
     }
 
+    /// Those that only protect what other packets hold.
+    pub(crate) fn copies_in_flight(&self) -> u64 {
+        self.space(Space::Application).sent.copies()
+    }
+
     pub(crate) fn rtt(&self) -> &Rtt {
         &self.rtt
     }

@@ -42,6 +42,8 @@ pub(crate) struct SentPacket {
     pub(crate) asks_for_ack: bool,
     /// It holds interactive messages or their protection.
     pub(crate) interactive: bool,
+    /// Bytes of it that protect interactive messages of other packets.
+    pub(crate) copies: u16,
     pub(crate) frames: SmallVec<[SentFrame; 3]>,
     /// The state of delivery when it was sent.
     pub(crate) snapshot: Snapshot,

@@ -47,6 +47,8 @@ pub(super) struct Sent {
     bytes: u64,
     /// Those of interactive packets among them.
     interactive: u64,
+    /// Those that only protect what other packets hold.
+    copies: u64,
 }
 
 impl Sent {
@@ -65,16 +67,23 @@ impl Sent {
         self.interactive
     }
 
+    /// Bytes in flight that only protect what other packets hold.
+    pub(super) fn copies(&self) -> u64 {
+        self.copies
+    }
+
     fn add(&mut self, packet: &SentPacket) {
         self.in_flight += 1;
         self.bytes += u64::from(packet.size);
         self.interactive += interactive(packet);
+        self.copies += u64::from(packet.copies);
     }
 
     fn subtract(&mut self, packet: &SentPacket) {
         self.in_flight -= 1;
         self.bytes -= u64::from(packet.size);
         self.interactive -= interactive(packet);
+        self.copies -= u64::from(packet.copies);
     }
 
     /// The smallest number that may still be acknowledged, as of the last [`Self::forget`].
@@ -169,6 +178,7 @@ impl Sent {
         self.in_flight = 0;
         self.bytes = 0;
         self.interactive = 0;
+        self.copies = 0;
         // Only what is settled.
         self.forget(Time::ZERO);
         taken

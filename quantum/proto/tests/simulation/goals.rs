@@ -60,10 +60,20 @@ fn small_messages_beside_bulk_are_soon_there() {
 /// The first second, in which nothing is known of the path, holds most of what is late.
 #[test]
 fn a_dense_flow_of_small_messages_is_in_time_from_the_beginning() {
-    for (name, most) in [("L1", 26.0), ("L2", 62.0), ("L3", 150.0), ("L4", 90.0)] {
-        seeds(4, |seed| {
-            let (_, p99, _) = small(seed, name, 600, false);
-            assert!(p99 <= MS.mul_f64(most), "{name}: {p99:?}");
+    for (name, most, rarely) in [
+        ("L1", 22.0, 26.0),
+        ("L2", 53.0, 62.0),
+        ("L3", 125.0, 285.0),
+        ("L4", 60.0, 155.0),
+    ] {
+        seeds(8, |seed| {
+            let measured = measure(seed, &link(name), SECOND * 20, 600, false);
+            let sorted = measured.pair.expect_complete().0.of(Kind::RT.channel);
+            let [p99, p999] = [0.99, 0.999].map(|part| quantile(&sorted, part));
+            assert!(
+                p99 <= MS.mul_f64(most) && p999 <= MS.mul_f64(rarely),
+                "{name}: {p99:?} {p999:?}"
+            );
         });
     }
 }
@@ -148,11 +158,11 @@ fn part_of_the_first(seed: u64, link: LinkSpec) -> f64 {
 
 #[test]
 fn a_later_connection_gets_its_half() {
-    // Where much is lost at random, whoever was first keeps more for longer.
-    for (name, most) in [("L0", 0.62), ("L1", 0.62), ("L2", 0.7)] {
+    // Where much is lost at random a probe tells less, and shares swing more.
+    for (name, most) in [("L0", 0.6), ("L1", 0.6), ("L2", 0.65)] {
         seeds(several(name), |seed| {
             let part = part_of_the_first(seed, link(name));
-            assert!((0.38..=most).contains(&part), "{name}: {part:.3}");
+            assert!((0.4..=most).contains(&part), "{name}: {part:.3}");
         });
     }
 }

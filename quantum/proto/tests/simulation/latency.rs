@@ -6,6 +6,7 @@ use quantum_proto::{Flags, Time};
 
 use crate::{
     app::Kind,
+    host::Datagram,
     journal::{Journal, quantile},
     link::{LinkSpec, Loss},
     pair::{CLIENT, MS, Pair, SECOND, Setup},
@@ -94,6 +95,56 @@ fn protection_beats_retransmission_and_keeps_its_budget() {
         assert!(stats.bytes_sent <= own * 3, "{stats:?}");
         assert!(stats.packets_sent * 100 <= stats.messages_sent * 160, "{stats:?}");
     });
+}
+
+/// 600 messages a second over 200 ms, of whose packets the client's `spoiled` ones are each given that fate.
+fn dense(spoiled: [u64; 2], fate: fn(&Datagram) -> Verdict) -> Pair {
+    let mut pair = Setup::new(1, LinkSpec::clean(MS * 100).limited(10_000_000, 1.0))
+        .client(|app| app.rate(Kind::RT, 600, SECOND * 2))
+        .start();
+    pair.run_for(MS * 600);
+    let mut count = 0;
+    pair.world.tap = Some(Box::new(move |_, datagram| {
+        count += u64::from(datagram.from == CLIENT);
+        if datagram.from == CLIENT && spoiled.contains(&count) {
+            fate(datagram)
+        } else {
+            Verdict::PASS
+        }
+    }));
+    pair.run_to_end(SECOND * 5);
+    pair
+}
+
+#[test]
+fn what_was_in_flight_at_the_first_loss_is_rescued() {
+    // The second is lost 100 ms after the first, and so 100 ms before the report of that.
+    let pair = dense([10, 70], |_| Verdict::DROP);
+    let late: Vec<Duration> = pair
+        .expect_complete()
+        .0
+        .of(Kind::RT.channel)
+        .into_iter()
+        .filter(|latency| *latency > MS * 120)
+        .collect();
+    // 25 ms for doubt and for spreading the copies; by retransmission it would be 305.
+    assert_eq!(late.len(), 2, "{late:?}");
+    assert!(late[0] <= MS * 240 && late[1] >= MS * 300, "{late:?}");
+    // A copy of what was in flight, once, and the repetitions of what followed.
+    let stats = pair.client_stats();
+    assert!(stats.bytes_sent <= stats.message_bytes_sent * 3, "{stats:?}");
+}
+
+#[test]
+fn a_packet_that_is_overtaken_rescues_nothing() {
+    let pair = dense([10, 70], |datagram| Verdict {
+        pass: false,
+        ..Verdict::and(MS * 109, datagram.clone())
+    });
+    let stats = pair.client_stats();
+    assert!(stats.packets_spurious > 0, "{stats:?}");
+    // Those few that went out while it was missing; a rescue would be of 20,000 bytes.
+    assert!(stats.repeated_bytes < 6_000, "{stats:?}");
 }
 
 #[test]

@@ -211,6 +211,16 @@ impl Outbox {
             .unacked(chunk.range())
     }
 
+    /// Whether the chunk is of an interactive message that is still remembered.
+    pub(crate) fn is_interactive(&self, chunk: Chunk) -> bool {
+        let stream = self
+            .channels
+            .find(chunk.channel)
+            .map(|slot| &self.channels[slot].streams);
+        let message = stream.and_then(|streams| streams[chunk.delivery as usize].find(chunk.id.0));
+        message.is_some_and(|message| message.priority == Priority::Interactive)
+    }
+
     pub(crate) fn on_acked(&mut self, chunk: Chunk) {
         let Some(slot) = self.channels.find(chunk.channel) else {
             return;

@@ -84,6 +84,7 @@ fn messages_do_not_wait_for_a_parity_that_fits_no_more() {
             datagrams: false,
             parity: Some(parity),
             repeats: Default::default(),
+            rescue: false,
         };
         conn.put_contents(now, &mut packet, contents);
         let messages = packet.frames.iter().any(|frame| matches!(frame, SentFrame::Message(_)));

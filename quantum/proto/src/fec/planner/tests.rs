@@ -29,24 +29,6 @@ fn run(name: &str, rate: u32, messages: usize, protected: bool, seed: u64) -> Re
     Simulation::new(link(name), flow, seed).run()
 }
 
-#[test]
-#[ignore = "prints the table"]
-fn table() {
-    println!("| link | rate | | p50 | p90 | p99 | p99.9 | max | packets | parities | bytes |");
-    for rate in [600, 60] {
-        for name in ["L1", "L2", "L3", "L4"] {
-            for protected in [false, true] {
-                let report = run(name, rate, 200_000, protected, 1);
-                let [a, b, c, d, e] = [0.5, 0.9, 0.99, 0.999, 1.0].map(|q| report.quantile(q));
-                println!(
-                    "| {name} | {rate} | {protected} | {a:.1} | {b:.1} | {c:.1} | {d:.1} | {e:.1} | {:.3} | {:.3} | {:.2} |",
-                    report.packets, report.parities, report.bytes
-                );
-            }
-        }
-    }
-}
-
 /// p99 and p99.9 of one-way delay that must be met, ms. (p99.9 at 60/s is no goal.)
 const MUST: [(&str, u32, f64, f64); 8] = [
     ("L1", 600, 33.0, 46.0),
@@ -68,7 +50,7 @@ fn protection_meets_the_goals_within_its_budget() {
             got <= p99 && got_999 <= p999,
             "{name} {rate}/s: p99 {got}, p99.9 {got_999}"
         );
-        let (packets, bytes) = if rate == 600 { (1.35, 3.0) } else { (2.2, 7.0) };
+        let (packets, bytes) = if rate == 600 { (1.35, 3.2) } else { (2.2, 7.0) };
         assert!(
             report.packets <= packets && report.bytes <= bytes,
             "{name} {rate}/s: {} {}",

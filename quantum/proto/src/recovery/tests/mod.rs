@@ -4,7 +4,6 @@ mod handshake;
 mod network;
 mod scenarios;
 mod timers;
-mod timing;
 
 use smallvec::SmallVec;
 
@@ -20,6 +19,7 @@ pub(super) fn packet(number: u64, sent_at: u64) -> SentPacket {
         size: 1_000,
         asks_for_ack: true,
         interactive: false,
+        copies: 0,
         frames: SmallVec::new(),
         snapshot: Snapshot::default(),
     }

@@ -1,0 +1,187 @@
+//! Copies of the interactive messages that were in flight without protection when the loss of a path became known.
+//!
+//! Protection begins with the first report of a loss. What was sent in the round trip before that report has none, and where it is lost a
+//! retransmission comes more than a round trip late; a copy that goes out at the report comes up to a round trip sooner.
+//!
+//! Owns the chunks to copy. Inputs: the beginning of protection, its end. Effects: chunks for packets of their own, and when.
+//! Invariants: only what is interactive is copied, and once; at most [`CHUNKS_MAX`] chunks and [`BYTES_MAX`] bytes, and no more than three quarters of
+//! the congestion window, spread over a part of the round trip; and of [`REST`] packets in a row no two begin a rescue, whatever a peer pretends to
+//! have lost.
+//! On failure: a copy that is lost, or does not fit, leaves its message to retransmission.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    channel::Chunk,
+    connection::{Connection, packet::Builder},
+    fec::MIN_RTT,
+    frame::message_header_len,
+    header::Flags,
+    number::PacketNumber,
+    recovery::SentFrame,
+    time::Time,
+    types::Space,
+};
+
+const CHUNKS_MAX: usize = 256;
+const BYTES_MAX: u64 = 64 * 1024;
+/// Packets from one rescue to the next: as many as an estimate of loss takes to fade.
+const REST: u64 = 1_500;
+/// The part of a round trip in which a reported loss may turn out to be reordering, and the part over which the copies are spread then. Each message
+/// that was lost comes later by so much.
+const PART: u32 = 16;
+/// Bytes of messages that surely fit a packet, for spreading them.
+const PACKET_BYTES: u64 = 1_100;
+
+#[derive(Default)]
+pub(super) struct Rescue {
+    chunks: VecDeque<Chunk>,
+    /// When the next packet of them goes out, and how long after it another.
+    at: Time,
+    spacing: Duration,
+    /// The first packet that may begin another.
+    next: PacketNumber,
+}
+
+impl Rescue {
+    /// `chunks` were in flight when packet `number` was to be sent, oldest first; copies of `budget` bytes of them go out from now on.
+    fn begin(&mut self, now: Time, rtt: Duration, number: PacketNumber, mut chunks: VecDeque<Chunk>, budget: u64) {
+        let mut bytes: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+        // The oldest have the least to win.
+        while chunks.len() > CHUNKS_MAX || bytes > budget {
+            bytes -= chunks.pop_front().map_or(bytes, |chunk| u64::from(chunk.len));
+        }
+        *self = Self {
+            chunks,
+            at: now + rtt / PART,
+            spacing: rtt / PART / (1 + bytes / PACKET_BYTES) as u32,
+            next: PacketNumber(number.0 + REST),
+        };
+    }
+
+    /// Whether the packet may begin one.
+    fn may_begin(&self, number: PacketNumber) -> bool {
+        number >= self.next
+    }
+
+    /// The loss was none.
+    pub(super) fn give_up(&mut self) {
+        self.chunks = VecDeque::new();
+    }
+
+    /// A packet of copies is to go out now.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.due().is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        (!self.chunks.is_empty()).then_some(self.at)
+    }
+
+    /// What waits, with its bound.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.chunks.len(), CHUNKS_MAX)
+    }
+}
+
+impl Connection {
+    /// Protection begins: what is in flight gets it too, unless its fate is known before a copy can help.
+    pub(super) fn begin_rescue(&mut self, now: Time) {
+        let (rtt, number) = (
+            self.recovery.rtt().smoothed,
+            self.recovery.next_number(Space::Application),
+        );
+        if rtt < MIN_RTT || !self.protection.rescue.may_begin(number) {
+            return;
+        }
+        let at = now + rtt / PART;
+        let unprotected = self.recovery.in_flight(Space::Application);
+        let chunks = unprotected
+            .filter(|packet| packet.interactive && packet.sent_at + rtt > at)
+            .flat_map(|packet| &packet.frames)
+            .filter_map(|frame| match frame {
+                SentFrame::Message(chunk) if self.outbox.is_interactive(*chunk) => Some(*chunk),
+                _ => None,
+            })
+            .collect();
+        let budget = (self.bbr.window() * 3 / 4).min(BYTES_MAX);
+        self.protection.rescue.begin(now, rtt, number, chunks, budget);
+    }
+
+    /// As many copies as there is room for.
+    pub(super) fn put_rescue(&mut self, now: Time, packet: &mut Builder<'_>) {
+        while let Some(&chunk) = self.protection.rescue.chunks.front() {
+            let len = chunk.len as usize;
+            let fits = len + message_header_len(chunk.channel, chunk.id, chunk.offset, len) <= packet.room();
+            if !fits && packet.flags.has(Flags::URG) {
+                break;
+            }
+            // One that does not fit into a packet of its own is given up: the path takes less than before.
+            self.protection.rescue.chunks.pop_front();
+            if fits && let Some(data) = self.outbox.unacked(chunk) {
+                self.put_copy(packet, chunk, &data);
+                packet.flags = packet.flags.with(Flags::URG);
+            }
+        }
+        self.protection.rescue.at = now + self.protection.rescue.spacing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ChannelId, Delivery, MessageId};
+
+    const RTT: Duration = Duration::from_millis(160);
+
+    fn chunks(count: u64, len: u32) -> VecDeque<Chunk> {
+        let chunk = |id| Chunk {
+            channel: ChannelId(1),
+            delivery: Delivery::Unordered,
+            id: MessageId(id),
+            offset: 0,
+            len,
+            fin: true,
+        };
+        (0..count).map(chunk).collect()
+    }
+
+    fn begun(count: u64, len: u32, budget: u64) -> Rescue {
+        let mut rescue = Rescue::default();
+        rescue.begin(Time::ZERO, RTT, PacketNumber(7), chunks(count, len), budget);
+        rescue
+    }
+
+    #[test]
+    fn the_oldest_give_way_to_the_bounds() {
+        for (count, len, budget, left) in [
+            (100, 200, 20_000, 100),
+            (100, 200, 19_999, 99),
+            (1_000, 1, 20_000, CHUNKS_MAX),
+            (3, 200, 100, 0),
+        ] {
+            let rescue = begun(count, len, budget);
+            assert_eq!(rescue.kept(), (left, CHUNKS_MAX));
+            assert!(rescue.chunks.back().is_none_or(|last| last.id.0 == count - 1));
+            assert_eq!(rescue.due().is_some(), left > 0);
+        }
+    }
+
+    #[test]
+    fn copies_wait_for_reordering_and_are_spread() {
+        let mut rescue = begun(100, 200, 20_000);
+        assert_eq!(rescue.due(), Some(Time::ZERO + RTT / PART));
+        assert!(rescue.spacing * 19 <= RTT / PART && rescue.spacing * 21 >= RTT / PART);
+        assert!(!rescue.is_due(Time::ZERO));
+        rescue.give_up();
+        assert_eq!(rescue.due(), None);
+    }
+
+    #[test]
+    fn losses_one_after_the_other_rescue_once() {
+        let rescue = begun(1, 200, 20_000);
+        assert!(!rescue.may_begin(PacketNumber(7 + REST - 1)));
+        assert!(rescue.may_begin(PacketNumber(7 + REST)));
+        assert!(Rescue::default().may_begin(PacketNumber(0)));
+    }
+}
