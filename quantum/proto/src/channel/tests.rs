@@ -1,8 +1,6 @@
 //! An outbox and an inbox with a bad network between them.
 
-#![allow(clippy::disallowed_methods, reason = "one test measures the machine")]
-
-use std::{collections::BTreeMap, hint::black_box, time::Instant};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -231,80 +229,4 @@ proptest! {
         prop_assert!(link.outbox.is_idle() && !link.inbox.has_messages());
         prop_assert_eq!(link.outbox.most_urgent(false), None);
     }
-}
-
-/// Prints nanoseconds. `cargo test --release -p quantum-proto channel::tests::speed -- --ignored --nocapture`
-#[test]
-#[ignore = "prints timings"]
-fn speed() {
-    for (len, delivery, late) in [
-        (200, Delivery::Ordered, 0),
-        (200, Delivery::Unordered, 0),
-        (200, Delivery::Ordered, 64),
-        (16 << 10, Delivery::Unordered, 0),
-        (16 << 10, Delivery::Unordered, 64),
-    ] {
-        measure(len, delivery, late);
-    }
-}
-
-/// `late`: the first of so many chunks comes last.
-fn measure(len: usize, delivery: Delivery, late: usize) {
-    const ROUNDS: usize = 3000;
-    let config = TransportConfig::default();
-    let window = window(config.receive_window, config.max_message);
-    let (mut outbox, mut inbox) = (Outbox::new(4 << 20), Inbox::new(&config));
-    outbox.set_limits(window, window, 1024, config.max_message).unwrap();
-    let (mut nanoseconds, mut chunks) = ([0; 2], 0);
-    for _ in 0..ROUNDS {
-        let messages: Vec<_> = (0..64 * 1200_usize.div_ceil(len))
-            .map(|_| Bytes::from(vec![1; len]))
-            .collect();
-        let mut packets = Vec::with_capacity(4096);
-        let start = Instant::now();
-        for (number, data) in messages.into_iter().enumerate() {
-            outbox
-                .send(ChannelId(number as u32 % 8), delivery, Priority::Normal, false, data)
-                .unwrap();
-        }
-        while let Some(next) = outbox.next(Priority::Bulk, |_, _, _| 1200, false) {
-            packets.push(next);
-        }
-        nanoseconds[0] += start.elapsed().as_nanos();
-        packets.chunks_mut(late.max(1)).for_each(|group| group.rotate_left(1));
-        let frames: Vec<_> = packets
-            .iter()
-            .map(|(chunk, data)| MessageFrame {
-                channel: chunk.channel,
-                delivery,
-                id: chunk.id,
-                offset: chunk.offset.into(),
-                fin: chunk.fin,
-                data: data.clone(),
-            })
-            .collect();
-        let start = Instant::now();
-        for frame in frames {
-            inbox.on_frame(frame).unwrap();
-            while let Some(message) = inbox.next() {
-                black_box(message);
-            }
-        }
-        nanoseconds[1] += start.elapsed().as_nanos();
-        let start = Instant::now();
-        for (chunk, _) in &packets {
-            outbox.on_acked(*chunk);
-        }
-        nanoseconds[0] += start.elapsed().as_nanos();
-        chunks += packets.len();
-        inbox.max_data().into_iter().for_each(|limit| outbox.on_max_data(limit));
-        while let Some((channel, limit)) = inbox.max_channel_data() {
-            outbox.on_max_channel_data(channel, limit);
-        }
-    }
-    assert!(outbox.is_idle());
-    let [sending, receiving] = nanoseconds.map(|sum| sum / chunks as u128);
-    println!(
-        "{len} B {delivery:?}, {late} late: sending {sending} ns, receiving {receiving} ns for each of {chunks} chunks"
-    );
 }

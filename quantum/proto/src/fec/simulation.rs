@@ -2,6 +2,8 @@
 //! plans are carried out as a connection does, with the real encoder and decoder, and what is not repaired is retransmitted. There is
 //! no queue, no CPU and no handshake: figures are bounds for what the whole can reach.
 
+mod channel;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -9,23 +11,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{SeedableRng, rngs::StdRng};
 
+use self::channel::Channel;
+pub(super) use self::channel::Link;
 use crate::{
     fec::{Decoder, Encoder, Planner},
     frame::Parity,
     number::PacketNumber,
     time::Time,
 };
-
-/// A link with the same delay and loss in both directions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    pub(super) rtt: Duration,
-    pub(super) loss: f64,
-    /// Mean length of a burst; `None`: losses are independent.
-    pub(super) burst: Option<f64>,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
@@ -40,8 +35,6 @@ pub(super) struct Report {
     pub(super) delays: Vec<f64>,
     /// Packets sent per message.
     pub(super) packets: f64,
-    /// Parity packets sent per message.
-    pub(super) parities: f64,
     /// Bytes sent per byte without protection and loss.
     pub(super) bytes: f64,
 }
@@ -84,24 +77,6 @@ struct Sent {
     protected: bool,
 }
 
-struct Channel {
-    loss: f64,
-    burst: Option<f64>,
-    bad: bool,
-}
-
-impl Channel {
-    fn loses(&mut self, random: &mut StdRng) -> bool {
-        let Some(burst) = self.burst else {
-            return random.random_bool(self.loss);
-        };
-        let leave = 1.0 / burst;
-        let enter = self.loss * leave / (1.0 - self.loss);
-        self.bad = random.random_bool(if self.bad { 1.0 - leave } else { enter });
-        self.bad
-    }
-}
-
 pub(super) struct Simulation {
     link: Link,
     flow: Flow,
@@ -133,22 +108,16 @@ pub(super) struct Simulation {
     delivered: Vec<Option<Time>>,
 
     bytes: usize,
-    parities_sent: usize,
 }
 
 impl Simulation {
     pub(super) fn new(link: Link, flow: Flow, seed: u64) -> Self {
-        let channel = || Channel {
-            loss: link.loss,
-            burst: link.burst,
-            bad: false,
-        };
         let mut simulation = Self {
             link,
             flow,
             random: StdRng::seed_from_u64(seed),
-            forth: channel(),
-            back: channel(),
+            forth: Channel::new(&link),
+            back: Channel::new(&link),
             now: Time::ZERO,
             events: BinaryHeap::new(),
             sequence: 0,
@@ -171,7 +140,6 @@ impl Simulation {
             repaired: 0,
             delivered: vec![None; flow.messages],
             bytes: 0,
-            parities_sent: 0,
         };
         simulation.at(Time::ZERO, Event::Message(0));
         simulation
@@ -192,7 +160,6 @@ impl Simulation {
                 Event::Quiet(number) if number == self.last_interactive => self.on_quiet(),
                 Event::Quiet(_) => {}
                 Event::Parity(index) => {
-                    self.parities_sent += 1;
                     let parity = self.waiting_parities[index].clone();
                     let size = PACKET + 16 + parity.symbol.len() / 4 * MESSAGE;
                     self.send(Content::Parity(parity), Vec::new(), false, size);
@@ -214,7 +181,6 @@ impl Simulation {
         Report {
             delays,
             packets: self.sent.len() as f64 / messages,
-            parities: self.parities_sent as f64 / messages,
             bytes: self.bytes as f64 / messages / (PACKET + MESSAGE) as f64,
         }
     }

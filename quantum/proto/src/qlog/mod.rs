@@ -10,13 +10,15 @@
 
 mod frames;
 mod json;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+pub(crate) use self::metrics::Metrics;
 use self::{
     frames::Settled,
     json::{Array, Object},
@@ -61,21 +63,6 @@ pub(crate) struct Packet<'a> {
     pub(crate) ack: Option<PacketNumber>,
     /// The frames.
     pub(crate) payload: &'a [u8],
-}
-
-/// How the path is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Metrics {
-    pub(crate) min_rtt: Duration,
-    pub(crate) smoothed_rtt: Duration,
-    pub(crate) latest_rtt: Duration,
-    pub(crate) rtt_variance: Duration,
-    /// Bytes.
-    pub(crate) congestion_window: u64,
-    /// Bytes.
-    pub(crate) bytes_in_flight: u64,
-    /// Bytes per second.
-    pub(crate) pacing_rate: u64,
 }
 
 /// See the module.
@@ -262,7 +249,7 @@ impl Qlog {
         let before = std::mem::replace(&mut self.metrics, metrics);
         if before != metrics {
             self.event(now, "recovery:metrics_updated", |data| {
-                write_metrics(data, &before, &metrics)
+                metrics::write(data, &before, &metrics)
             });
         }
         let old = std::mem::replace(&mut self.state, state);
@@ -386,26 +373,5 @@ fn write_frames(out: &mut Array<'_>, packet: &Packet<'_>, settled: Settled) {
     }
     if !acked && settled.before < settled.now {
         frames::write_settled(out, settled);
-    }
-}
-
-fn write_metrics(data: &mut Object<'_>, before: &Metrics, now: &Metrics) {
-    let durations = [
-        ("min_rtt", before.min_rtt, now.min_rtt),
-        ("smoothed_rtt", before.smoothed_rtt, now.smoothed_rtt),
-        ("latest_rtt", before.latest_rtt, now.latest_rtt),
-        ("rtt_variance", before.rtt_variance, now.rtt_variance),
-    ];
-    for (key, _, now) in durations.into_iter().filter(|(_, before, now)| before != now) {
-        data.millis(key, now);
-    }
-    let bits = |bytes: u64| bytes.saturating_mul(8);
-    let numbers = [
-        ("congestion_window", before.congestion_window, now.congestion_window),
-        ("bytes_in_flight", before.bytes_in_flight, now.bytes_in_flight),
-        ("pacing_rate", bits(before.pacing_rate), bits(now.pacing_rate)),
-    ];
-    for (key, _, now) in numbers.into_iter().filter(|(_, before, now)| before != now) {
-        data.number(key, now);
     }
 }

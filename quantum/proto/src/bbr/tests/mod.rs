@@ -4,7 +4,6 @@ mod fairness;
 mod links;
 mod model;
 mod states;
-mod table;
 
 use std::time::Duration;
 
