@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aetherflow_schema::{
     close::{CloseCode, Retry},
     id::SessionId,
-    native::{ClientFrame, Hello, RequestId, wire},
+    native::{ClientFrame, Hello, LOCKS, RequestId, wire},
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -35,6 +35,10 @@ pub(super) struct Link {
     frame_bytes: usize,
     /// What the next connection goes on with the session by; empty before the first welcome.
     resume_token: Bytes,
+    /// The session of the last Welcome.
+    session: Option<SessionId>,
+    /// The server knows locks.
+    has_locks: bool,
     finishing: bool,
     /// The server wants a fresh token before anything else.
     needs_token: bool,
@@ -76,6 +80,8 @@ impl Link {
             nonce: 0,
             frame_bytes: 0,
             resume_token: Bytes::new(),
+            session: None,
+            has_locks: false,
             finishing: false,
             needs_token: false,
             hello_before: 0,
@@ -87,6 +93,11 @@ impl Link {
     /// The server takes requests.
     pub(super) fn is_online(&self) -> bool {
         matches!(self.phase, Phase::Online(_)) && !self.needs_token
+    }
+
+    /// The server that welcomed the client last knows locks.
+    pub(super) fn has_locks(&self) -> bool {
+        self.has_locks
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -163,6 +174,7 @@ impl Session {
     fn forget_connection(&mut self, now: Instant) {
         self.submits.clear();
         self.submit_bytes = 0;
+        self.lock_requests.clear();
         self.subscriptions.clear();
         self.followed.clear();
         let ids: Vec<_> = self.documents.keys().cloned().collect();
@@ -242,6 +254,9 @@ impl Session {
         if !welcome.resume_token.is_empty() {
             self.link.resume_token = Bytes::copy_from_slice(&welcome.resume_token);
         }
+        self.link.has_locks = welcome.capabilities.iter().any(|name| name == LOCKS);
+        let before = self.link.session.replace(session);
+        self.relock(now, before != Some(session));
         self.link.needs_token = false;
         self.link.fresh &= !std::mem::take(&mut self.link.shown);
         // It came while the Hello before it was on its way.
@@ -274,7 +289,7 @@ impl Session {
                 token: self.tuning.token.clone(),
                 client_id: self.tuning.client_id.clone(),
                 resume_token: self.link.resume_token.clone(),
-                capabilities: Vec::new(),
+                capabilities: vec![LOCKS.to_owned()],
             }));
         }
         if std::mem::take(&mut self.link.ping_due) {
@@ -301,8 +316,8 @@ impl Session {
 
     /// Sooner when something is waited for, so that edits do not wait long for a server that is gone.
     fn ping_at(&self) -> Instant {
-        match self.submits.values().next() {
-            Some(oldest) => self.link.heard.max(oldest.since) + self.tuning.silence.min(IMPATIENCE),
+        match self.owed_since() {
+            Some(since) => self.link.heard.max(since) + self.tuning.silence.min(IMPATIENCE),
             None => self.link.heard + self.tuning.silence,
         }
     }

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use aetherflow_schema::{
     id::{ChangeHash, Offset},
+    locks::Fencing,
     native::RequestId,
 };
 use bytes::Bytes;
@@ -64,8 +65,8 @@ pub(super) struct BatchLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Batch {
     Nothing,
-    /// These, which count as sent from now on.
-    Submit(Vec<(ChangeHash, Bytes)>),
+    /// These, which count as sent from now on; all made under the lock with this token, if it was one.
+    Submit(Vec<(ChangeHash, Bytes)>, Option<Fencing>),
     /// Nobody takes this one.
     TooLarge(ChangeHash, usize),
 }
@@ -84,6 +85,11 @@ impl Queue {
     /// Whether it is to be found out if the server has something that it refuses.
     pub(super) fn has_doubts(&self) -> bool {
         self.entries.iter().any(|entry| entry.state == State::Doubted)
+    }
+
+    /// Whether something that was made under the lock with this token has no outcome.
+    pub(super) fn has_made_under(&self, fencing: Fencing) -> bool {
+        self.entries.iter().any(|entry| entry.change.fencing == Some(fencing))
     }
 
     pub(super) fn has(&self, hash: &ChangeHash) -> bool {
@@ -126,6 +132,7 @@ impl Queue {
         self.scan_from += skipped.count();
         let mut batch = Vec::new();
         let mut bytes = 0;
+        let mut fencing = None;
         for entry in self.entries.iter_mut().skip(self.scan_from) {
             let length = entry.change.bytes.len();
             if !waits(entry) || batch.len() >= limits.changes {
@@ -134,9 +141,11 @@ impl Queue {
             if length > limits.change_bytes && batch.is_empty() {
                 return Batch::TooLarge(entry.change.hash, length);
             }
-            if !batch.is_empty() && (bytes + length > limits.bytes || entry.alone || length > limits.change_bytes) {
+            let fits = bytes + length <= limits.bytes && length <= limits.change_bytes;
+            if !batch.is_empty() && (!fits || entry.alone || entry.change.fencing != fencing) {
                 break;
             }
+            fencing = entry.change.fencing;
             bytes += length;
             entry.state = State::Sent(request);
             batch.push((entry.change.hash, entry.change.bytes.clone()));
@@ -147,7 +156,7 @@ impl Queue {
         if batch.is_empty() {
             Batch::Nothing
         } else {
-            Batch::Submit(batch)
+            Batch::Submit(batch, fencing)
         }
     }
 
@@ -311,6 +320,7 @@ mod tests {
                 hash: hash(n),
                 deps: vec![hash(n - 1)],
                 bytes: vec![n; *length].into(),
+                fencing: None,
             };
             assert!(queue.push(change.clone(), false));
             assert!(!queue.push(change, false));
@@ -321,7 +331,7 @@ mod tests {
     fn batch(queue: &mut Queue, request: u64) -> Vec<u8> {
         match queue.batch(RequestId(request), LIMITS) {
             Batch::Nothing => Vec::new(),
-            Batch::Submit(batch) => batch.iter().map(|(hash, _)| hash.0[0]).collect(),
+            Batch::Submit(batch, _) => batch.iter().map(|(hash, _)| hash.0[0]).collect(),
             Batch::TooLarge(..) => panic!("too large"),
         }
     }

@@ -168,9 +168,15 @@ impl StoreFile {
                 known.refused.clear();
             }
             What::Merged { .. } | What::Unsure => {}
-            What::Local { hash, bytes } => {
+            What::Local { hash, bytes, fencing } => {
                 known.refused.remove(&hash);
-                known.pending.add(Local { hash, bytes, at });
+                let local = Local {
+                    hash,
+                    bytes,
+                    fencing,
+                    at,
+                };
+                known.pending.add(local);
             }
             What::Acknowledged(hash) => {
                 known.pending.remove(&hash);
@@ -315,7 +321,7 @@ impl StoreFile {
                     records.extend(known.refused.iter().map(|hash| record(What::Refused(*hash))));
                 }
                 let pending = known.pending.iter().cloned();
-                records.extend(pending.map(|Local { hash, bytes, .. }| record(What::Local { hash, bytes })));
+                records.extend(pending.map(|local| record(local.into())));
             } else {
                 let start = records.len();
                 for (at, length) in &known.records {

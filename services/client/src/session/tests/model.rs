@@ -2,6 +2,7 @@
 //! cut at any frame.
 
 mod client;
+mod network;
 mod server;
 
 pub(super) use self::{
