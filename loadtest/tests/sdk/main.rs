@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod edits;
+mod large;
 mod locks;
 mod offline;
 mod presence;

@@ -157,7 +157,7 @@ impl Driver {
 
     async fn on_wire(&mut self, happened: Happened) {
         match happened {
-            Happened::Connected { frame_bytes } => self.tell(Input::Connected { frame_bytes }).await,
+            Happened::Connected { frame_bytes, takes } => self.tell(Input::Connected { frame_bytes, takes }).await,
             Happened::Sent => {}
             Happened::Received(frame) => self.tell(Input::Frame(frame)).await,
             Happened::Ended(parting) => self.tell(Input::Disconnected(parting)).await,

@@ -24,7 +24,7 @@ pub enum ConnectError {
     /// The address is not one.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A name or token is longer than the protocol allows, the name is empty, or the fallback is none.
+    /// A name or token is longer than the protocol allows, the name is empty, a limit makes no sense, or the fallback is none.
     #[error("{field} must be {expected}")]
     Option {
         /// Which.

@@ -145,7 +145,7 @@ impl Session {
     /// Takes something in.
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Connected { frame_bytes } => self.on_connected(now, frame_bytes),
+            Input::Connected { frame_bytes, takes } => self.on_connected(now, frame_bytes, takes),
             Input::Disconnected(parting) => self.on_disconnected(now, &parting),
             Input::Frame(frame) => self.on_frame(now, frame),
             Input::Open {

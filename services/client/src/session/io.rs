@@ -42,8 +42,8 @@ pub(crate) struct Parting {
 /// Something happened.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// There is a connection, on which frames may have so many bytes.
-    Connected { frame_bytes: usize },
+    /// There is a connection, on which frames may have so many bytes; and those of the server so many.
+    Connected { frame_bytes: usize, takes: u32 },
     /// It is gone, or could not be made.
     Disconnected(Parting),
     /// The server sent a frame.

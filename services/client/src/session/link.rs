@@ -3,7 +3,10 @@
 //! Invariants: there is one attempt or one connection at a time; after each end there is a delay, unless the close code
 //! says that coming back is useless.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 use aetherflow_schema::{
     close::{CloseCode, Retry},
@@ -33,6 +36,8 @@ pub(super) struct Link {
     nonce: u64,
     /// What the transport takes.
     frame_bytes: usize,
+    /// What it takes from the server.
+    takes: u32,
     /// What the next connection goes on with the session by; empty before the first welcome.
     resume_token: Bytes,
     /// The session of the last Welcome.
@@ -79,6 +84,7 @@ impl Link {
             pinged: None,
             nonce: 0,
             frame_bytes: 0,
+            takes: 0,
             resume_token: Bytes::new(),
             session: None,
             has_locks: false,
@@ -109,12 +115,13 @@ impl Link {
 }
 
 impl Session {
-    pub(super) fn on_connected(&mut self, now: Instant, frame_bytes: usize) {
+    pub(super) fn on_connected(&mut self, now: Instant, frame_bytes: usize, takes: u32) {
         if self.link.phase != Phase::Dialing {
             return;
         }
         self.link.phase = Phase::Greeting(now + self.tuning.patience);
         self.link.frame_bytes = frame_bytes;
+        self.link.takes = takes;
         self.link.hello_due = true;
         self.link.ping_due = false;
         self.link.needs_token = false;
@@ -290,6 +297,7 @@ impl Session {
                 client_id: self.tuning.client_id.clone(),
                 resume_token: self.link.resume_token.clone(),
                 capabilities: vec![LOCKS.to_owned()],
+                frame_bytes: NonZeroU64::new(self.link.takes.into()),
             }));
         }
         if std::mem::take(&mut self.link.ping_due) {

@@ -41,7 +41,13 @@ impl Client {
     pub(in crate::session::tests) fn connect(&mut self, now: Instant) {
         if std::mem::take(&mut self.dialing) {
             self.connected = true;
-            self.tell(now, Input::Connected { frame_bytes: 1 << 20 });
+            self.tell(
+                now,
+                Input::Connected {
+                    frame_bytes: 1 << 20,
+                    takes: 64 << 20,
+                },
+            );
         }
     }
 
