@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use aetherflow_client::{Carrier, Client, Fallback, Link, Options, Status, SubmitError, Timeouts, Trust};
+use aetherflow_loadtest::server::Server;
 use quantum::Identity;
 use tokio::{net::UdpSocket, time::timeout};
 
-use super::setup::{WITHIN, fingerprint, impatient, online, put, start, until};
+use super::setup::{WITHIN, fingerprint, impatient, online, over_quantum, put, start, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_udp_does_not_get_through_websocket_does() {
@@ -43,6 +44,44 @@ async fn where_udp_does_not_get_through_websocket_does() {
     };
     let direct = Client::connect(&address, patient).await.unwrap();
     assert_eq!(online(&direct).await, Carrier::Quantum);
+    server.stop().await.unwrap();
+}
+
+/// Other than with TCP no system says that it is gone. The session itself is too patient here to be the one who notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_is_noticed_over_quantum_by_those_who_wait_and_by_those_who_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir).await;
+    let hour = Duration::from_secs(3600);
+    let options = || Options {
+        timeouts: Timeouts {
+            answer: hour,
+            silence: hour,
+            submit: hour,
+            ..Timeouts::default()
+        },
+        ..impatient()
+    };
+    let clients = [
+        over_quantum(&server, options()).await,
+        over_quantum(&server, options()).await,
+    ];
+    let waits = clients[0].create().await.unwrap();
+    for client in &clients {
+        online(client).await;
+    }
+    timeout(WITHIN, put(&waits, "before").await).await.unwrap().unwrap();
+    let killed = server.kill().await.unwrap();
+    let receipt = put(&waits, "after").await;
+    for client in &clients {
+        let is_lost = |status: &Status| matches!(status.link, Link::Offline { .. });
+        let Link::Offline { reason, .. } = until(client.status(), "it is noticed", is_lost).await.link else {
+            panic!("not offline");
+        };
+        assert!(reason.contains("nothing comes back"), "{reason}");
+    }
+    let server = Server::start(killed).await.unwrap();
+    timeout(WITHIN, receipt).await.unwrap().unwrap();
     server.stop().await.unwrap();
 }
 

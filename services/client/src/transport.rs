@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `websocket` | on TCP, with or without TLS |
 //! | `quantum` | on UDP |
+//! | `pulse` | noticing that a server on Quantum is gone |
 //! | `race` | whichever of two gets through |
 //! | `tls` | which servers are trusted |
 //!
 //! Invariants: a transport knows no frame from another; how frames are spread over channels is said in
 //! [`aetherflow_schema::native::lanes`].
 
+mod pulse;
 mod quantum;
 mod race;
 #[cfg(test)]

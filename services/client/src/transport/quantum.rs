@@ -23,7 +23,11 @@ use quantum::{
 };
 use tokio::{net::lookup_host, time::sleep};
 
-use super::{BoxFuture, Carrier, Connection, Transport, broken, tls};
+use super::{
+    BoxFuture, Carrier, Connection, Transport, broken,
+    pulse::{Pulse, Vital},
+    tls,
+};
 use crate::{address::Address, error::ConnectError, options::Options, session::Parting};
 
 /// The longest message taken from the server, unless the application chooses: a whole document comes in one.
@@ -68,7 +72,11 @@ impl Transport for Quantum {
                 reason: format!("{address}: {}", parting.reason),
                 ..parting
             })?;
-            Ok(Arc::new(QuantumConnection { connection, takes }) as Arc<dyn Connection>)
+            Ok(Arc::new(QuantumConnection {
+                connection,
+                takes,
+                pulse: Pulse::default(),
+            }) as Arc<dyn Connection>)
         })
     }
 }
@@ -123,6 +131,23 @@ fn parting(error: &ConnectionError) -> Parting {
 struct QuantumConnection {
     connection: quantum::Connection,
     takes: u32,
+    pulse: Pulse,
+}
+
+impl QuantumConnection {
+    /// Returns when the server is gone.
+    async fn gone(&self) {
+        let look = || {
+            let stats = self.connection.stats();
+            Vital {
+                received: stats.packets_received,
+                in_flight: stats.in_flight,
+                overdue: stats.probes + stats.timeouts,
+                rtt: stats.rtt,
+            }
+        };
+        self.pulse.stops(look, || self.connection.ping()).await;
+    }
 }
 
 fn options(bytes: usize) -> SendOptions {
@@ -152,6 +177,7 @@ impl Connection for QuantumConnection {
     fn send(self: Arc<Self>, document: Option<DocumentId>, frame: Bytes) -> BoxFuture<Result<(), Parting>> {
         Box::pin(async move {
             let channel = ChannelId(lanes::channel(document.as_ref()));
+            self.pulse.sent();
             let sent = self.connection.send(channel, options(frame.len()), frame).await;
             sent.map_err(|error| match error {
                 SendMessageError::Connection(error) => parting(&error),
@@ -162,8 +188,10 @@ impl Connection for QuantumConnection {
 
     fn receive(self: Arc<Self>) -> BoxFuture<Result<Bytes, Parting>> {
         Box::pin(async move {
-            let message = self.connection.recv().await;
-            message.map(|message| message.data).map_err(|error| parting(&error))
+            tokio::select! {
+                message = self.connection.recv() => message.map(|message| message.data).map_err(|error| parting(&error)),
+                () = self.gone() => Err(broken("nothing comes back from the server")),
+            }
         })
     }
 
