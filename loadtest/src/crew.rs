@@ -172,6 +172,7 @@ impl Crew {
                 client.with(document, |replica| {
                     claims.add(document, replica.acknowledged());
                     claims.add(document, replica.advertised_unseen());
+                    claims.add_places(document, replica.places());
                 });
             }
         }
