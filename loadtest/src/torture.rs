@@ -125,9 +125,7 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, TortureError> {
         crew.until_connected(true, NOTICE).await?;
     }
     if outcome.violations.is_empty() {
-        outcome.violations = crew.converge(server.address()).await;
-        outcome.violations.extend(audit::audit(&server, &crew.claims()).await?);
-        outcome.violations.extend(audit::verify(&server).await?);
+        outcome.violations = crew.conclude(&server).await?;
     }
     outcome.edits = crew.edits();
     outcome.acknowledged = crew.claims().changes();

@@ -34,7 +34,7 @@ fn local(document: u8, n: u8) -> Record {
     let bytes = vec![n; 100 + usize::from(n)].into();
     let hash = ChangeHash([n; 32]);
     // Every third one was made under a lock.
-    let fencing = (n % 3 == 0).then_some(Fencing(n.into()));
+    let fencing = n.is_multiple_of(3).then_some(Fencing(n.into()));
     record(document, What::Local { hash, bytes, fencing })
 }
 

@@ -8,7 +8,7 @@ use aetherflow_schema::{
 };
 
 use super::{
-    super::{Input, LockId, LockNews, NewChange, Outcome, WantedLock},
+    super::{Input, LockId, LockNews, Outcome, WantedLock},
     model::{Client, Server},
     steps::{SECOND, edit, exchange, id, online, redialed},
 };
@@ -32,15 +32,8 @@ fn leave(now: Instant, client: &mut Client, lock: u64) {
 
 /// An edit that is made under the lock with this token.
 fn edit_under(now: Instant, client: &mut Client, fencing: u64) {
-    let (_, input) = client.edit(&id());
-    let Input::Edit { document, change, left } = input else {
-        panic!("no edit");
-    };
-    let change = NewChange {
-        fencing: Some(Fencing(fencing)),
-        ..change
-    };
-    client.tell(now, Input::Edit { document, change, left });
+    let input = client.edit_under(&id(), Fencing(fencing));
+    client.tell(now, input);
 }
 
 fn news(client: &mut Client) -> Vec<(u64, LockNews)> {
@@ -50,6 +43,15 @@ fn news(client: &mut Client) -> Vec<(u64, LockNews)> {
 
 fn granted(fencing: u64) -> LockNews {
     LockNews::Granted(Fencing(fencing))
+}
+
+/// A client that holds the lock, with the first token.
+fn holder(now: Instant) -> (Server, Client) {
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    want(now, &mut client, 1, SECOND);
+    exchange(now, &mut client, &mut server);
+    (server, client)
 }
 
 /// Time passes, and everything that is due is done and answered.
@@ -68,10 +70,7 @@ fn pass(client: &mut Client, server: &mut Server, from: Instant, seconds: u32) -
 #[test]
 fn a_lock_is_held_for_as_long_as_it_is_wanted_and_then_given_back() {
     let now = Instant::now();
-    let mut server = Server::default();
-    let mut client = online(now, &mut server);
-    want(now, &mut client, 1, SECOND);
-    exchange(now, &mut client, &mut server);
+    let (mut server, mut client) = holder(now);
     assert_eq!(news(&mut client), [(1, granted(1))]);
     let later = pass(&mut client, &mut server, now, 3_600);
     assert_eq!(news(&mut client), []);
@@ -144,10 +143,7 @@ fn the_guards_of_one_client_take_turns_and_each_turn_has_its_own_token() {
 #[test]
 fn a_lock_is_given_back_only_when_what_was_made_under_it_is_settled() {
     let now = Instant::now();
-    let mut server = Server::default();
-    let mut client = online(now, &mut server);
-    want(now, &mut client, 1, SECOND);
-    exchange(now, &mut client, &mut server);
+    let (mut server, mut client) = holder(now);
     edit(now, &mut client);
     edit_under(now, &mut client, 1);
     edit(now, &mut client);
@@ -188,10 +184,7 @@ fn a_lock_is_given_back_only_when_what_was_made_under_it_is_settled() {
 #[test]
 fn what_is_late_is_refused_and_what_was_stored_has_its_receipt() {
     let now = Instant::now();
-    let mut server = Server::default();
-    let mut client = online(now, &mut server);
-    want(now, &mut client, 1, SECOND);
-    exchange(now, &mut client, &mut server);
+    let (mut server, mut client) = holder(now);
     edit_under(now, &mut client, 1);
     client.send(now);
     client.serve(&mut server);
@@ -213,10 +206,7 @@ fn what_is_late_is_refused_and_what_was_stored_has_its_receipt() {
 fn a_lock_stays_over_a_connection_with_its_session_and_ends_without() {
     for resumed in [true, false] {
         let now = Instant::now();
-        let mut server = Server::default();
-        let mut client = online(now, &mut server);
-        want(now, &mut client, 1, SECOND);
-        exchange(now, &mut client, &mut server);
+        let (mut server, mut client) = holder(now);
         client.disconnect(now, None);
         if !resumed {
             client.server_session = 7;
@@ -282,10 +272,7 @@ fn what_is_granted_to_nobody_is_given_back() {
 #[test]
 fn a_server_without_locks_gives_none_and_gets_nothing_that_was_made_under_one() {
     let now = Instant::now();
-    let mut server = Server::default();
-    let mut client = online(now, &mut server);
-    want(now, &mut client, 1, SECOND);
-    exchange(now, &mut client, &mut server);
+    let (mut server, mut client) = holder(now);
     client.disconnect(now, None);
     client.capabilities = &[];
     edit_under(now, &mut client, 1);

@@ -2,6 +2,7 @@
 //! cut at any frame.
 
 mod client;
+mod locks;
 mod network;
 mod server;
 

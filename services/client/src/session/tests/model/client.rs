@@ -51,6 +51,13 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) server_session: u128,
     /// What the server can.
     pub(in crate::session::tests) capabilities: &'static [&'static str],
+    /// It has lost a connection.
+    pub(in crate::session::tests) was_cut: bool,
+    /// Edits that were made under a lock.
+    pub(in crate::session::tests) made_under: HashSet<ChangeHash>,
+    /// Locks that are wanted, the newest last.
+    pub(super) wanted: Vec<(DocumentId, LockId)>,
+    pub(super) locks_wanted: u64,
     /// What became of locks.
     pub(in crate::session::tests) lock_news: Vec<(LockId, LockNews)>,
     pub(in crate::session::tests) dialing: bool,
@@ -94,6 +101,10 @@ impl Client {
             status: None,
             server_session: number as u128,
             capabilities: KNOWN_CAPABILITIES,
+            was_cut: false,
+            made_under: HashSet::new(),
+            wanted: Vec::new(),
+            locks_wanted: 0,
             lock_news: Vec::new(),
             dialing: false,
             connected: false,
@@ -181,6 +192,8 @@ impl Client {
         }
         self.disk = Some(disk);
         self.session = Session::new(tuning(), now, StdRng::seed_from_u64(self.number as u64));
+        self.server_session += 1 << 16;
+        self.forget_locks();
         for (document, changes) in left {
             for change in changes {
                 let document = document.clone();

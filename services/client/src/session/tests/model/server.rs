@@ -139,6 +139,11 @@ impl Server {
         })
     }
 
+    /// A session is over: nobody came back.
+    pub(in crate::session::tests) fn end_session(&mut self, session: u128) {
+        self.locks.retain(|_, (holder, _)| *holder != session);
+    }
+
     /// A session gives a lock back.
     pub(in crate::session::tests) fn release(&mut self, session: u128, release: &ReleaseLock) -> wire::ServerFrame {
         if self.locks.get(&release.document) != Some(&(session, release.fencing)) {
@@ -196,6 +201,7 @@ impl Server {
         self.log.iter_mut().skip(length).for_each(|entry| *entry = None);
         self.stored.retain(|_, offset| offset.0 <= length as u64);
         self.present.clear();
+        self.locks.clear();
         self.rolled_back = true;
     }
 
