@@ -346,6 +346,12 @@ impl Locks {
     }
 
     fn lose(&mut self, why: LockLost) -> Option<News> {
+        if let LockLost::Expired | LockLost::Refused(_) = why
+            && let Some(Stage::Held(held)) = self.guards.front().map(|guard| &guard.stage)
+        {
+            // The server may see that later: nobody has to wait for it.
+            self.stray = Some(held.fencing);
+        }
         self.end(LockNews::Over(Err(why)))
     }
 

@@ -291,3 +291,19 @@ fn a_server_without_locks_gives_none_and_gets_nothing_that_was_made_under_one() 
     );
     assert!(server.log.is_empty());
 }
+
+#[test]
+fn what_is_lost_by_this_clock_first_is_given_back() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    want(now, &mut client, 1, SECOND);
+    client.send(now);
+    client.serve(&mut server);
+    // The answer is older than what it grants.
+    client.hear(now + TTL);
+    let lost = (1, LockNews::Over(Err(LockLost::Expired)));
+    assert_eq!(news(&mut client), [(1, granted(1)), lost]);
+    exchange(now + TTL, &mut client, &mut server);
+    assert!(server.locks.is_empty());
+}
