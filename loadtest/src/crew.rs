@@ -15,11 +15,12 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
 use crate::{
-    audit::{Claims, Violation},
+    audit::{self, Claims, Violation},
     client::{Client, ClientOptions, Dialect, Late},
     edits,
     native::Transport,
     replica::Replica,
+    server::{Server, ServerError},
     wire::Endpoint,
 };
 
@@ -172,6 +173,7 @@ impl Crew {
                 client.with(document, |replica| {
                     claims.add(document, replica.acknowledged());
                     claims.add(document, replica.advertised_unseen());
+                    claims.add_places(document, replica.places());
                 });
             }
         }
@@ -196,6 +198,17 @@ impl Crew {
             }
         }
         violations
+    }
+
+    /// Stops editing, and judges what came of it: all that was promised is there, replicas are equal, and the log verifies.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn conclude(&self, server: &Server) -> Result<Vec<Violation>, ServerError> {
+        let mut violations = self.converge(server.address()).await;
+        violations.extend(audit::audit(server, &self.claims()).await?);
+        violations.extend(audit::verify(server).await?);
+        Ok(violations)
     }
 
     /// Ends them.

@@ -31,6 +31,7 @@ pub mod edits;
 pub mod http;
 pub mod link;
 pub mod native;
+pub mod places;
 pub mod powercut;
 pub mod replica;
 pub mod server;

@@ -62,6 +62,7 @@ impl Connection {
             client_id: name.to_owned(),
             resume_token,
             capabilities: Vec::new(),
+            frame_bytes: None,
         };
         link.send(None, ClientFrame::Hello(hello).encode()).await?;
         let answer = wire::in_time(link.receive()).await?;

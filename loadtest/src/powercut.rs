@@ -118,11 +118,7 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, PowerCutError> {
         crew.until_connected(true, NOTICE).await?;
     }
     if outcome.violations.is_empty() {
-        outcome.violations = crew.converge(machine.server.address()).await;
-        outcome
-            .violations
-            .extend(audit::audit(&machine.server, &crew.claims()).await?);
-        outcome.violations.extend(audit::verify(&machine.server).await?);
+        outcome.violations = crew.conclude(&machine.server).await?;
     }
     outcome.edits = crew.edits();
     outcome.acknowledged = crew.claims().changes();

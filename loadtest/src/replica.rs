@@ -16,6 +16,8 @@ use automerge::{
     sync::{self, SyncDoc},
 };
 
+use crate::places::Places;
+
 /// A message of the server that cannot be taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
@@ -54,6 +56,8 @@ pub struct Replica {
     unavailable: bool,
     /// Only in the native protocol.
     place: Option<native::Place>,
+    /// Where changes stand, as the server says in the native protocol.
+    places: Places,
 }
 
 impl Replica {
@@ -67,6 +71,7 @@ impl Replica {
             server_heads: None,
             unavailable: false,
             place: None,
+            places: Places::default(),
         }
     }
 
@@ -146,6 +151,11 @@ impl Replica {
     /// Heads that the server advertised and that never became known here. It claimed to have them all the same.
     pub fn advertised_unseen(&self) -> &HashSet<ChangeHash> {
         &self.unknown
+    }
+
+    /// Where the server has ever said that changes stand.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Whether the change is part of this replica.

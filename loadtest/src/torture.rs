@@ -67,6 +67,8 @@ pub struct Outcome {
     pub edits: u64,
     /// Changes acknowledged.
     pub acknowledged: usize,
+    /// Of how many of those the place in the log was told, and compared.
+    pub placed: usize,
     /// Bytes of the log that were cut off on purpose.
     pub cut_bytes: u64,
     /// The longest time from the start of the process to readiness.
@@ -123,12 +125,11 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, TortureError> {
         crew.until_connected(true, NOTICE).await?;
     }
     if outcome.violations.is_empty() {
-        outcome.violations = crew.converge(server.address()).await;
-        outcome.violations.extend(audit::audit(&server, &crew.claims()).await?);
-        outcome.violations.extend(audit::verify(&server).await?);
+        outcome.violations = crew.conclude(&server).await?;
     }
     outcome.edits = crew.edits();
     outcome.acknowledged = crew.claims().changes();
+    outcome.placed = crew.claims().places();
     outcome.took = started.elapsed();
     Ok(outcome)
 }

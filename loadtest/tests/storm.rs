@@ -126,6 +126,7 @@ impl Client {
             client_id: self.name.clone(),
             resume_token: self.resume.clone(),
             capabilities: Vec::new(),
+            frame_bytes: None,
         });
         let sent = socket.send(Message::Binary(hello.encode())).await;
         sent.map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! A client that speaks the native protocol: it subscribes from where each replica stands, and submits what the server has
 //! not acknowledged. Whatever is rejected, but for a place that is not there, ends the connection; the next one begins
-//! with what is missing.
+//! with what is missing. A place that is not there is noted in the replica for the checker.
 
 use std::collections::{HashMap, HashSet};
 
@@ -90,7 +90,9 @@ impl Shared {
                 if receipt.offsets.len() != hashes.len() {
                     return Err(WireError::Nonsense(format!("{receipt:?} for {} changes", hashes.len())));
                 }
-                self.on_document(&document, |replica| replica.hear_receipt(&hashes));
+                let offsets = receipt.offsets.into_iter().map(Offset);
+                let stored: Vec<_> = hashes.into_iter().zip(offsets).collect();
+                self.on_document(&document, |replica| replica.hear_receipt(&stored));
                 Ok(())
             }
             Kind::Reject(reject) => {
@@ -98,7 +100,7 @@ impl Shared {
                 let subscribed = lock(&self.requests).subscribes.remove(&request);
                 let ahead = reject.code() == RejectCode::NoSuchPlace;
                 if let Some(document) = subscribed.filter(|_| ahead) {
-                    // The server has lost what this client has seen, or is another one.
+                    // The server has lost what this client has seen, or is another one: the checker hears of it.
                     lock(&self.requests).subscribed.remove(&document);
                     self.on_document(&document, Replica::forget_place);
                     return Ok(());

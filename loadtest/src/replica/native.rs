@@ -58,8 +58,8 @@ impl Replica {
 
     /// The server does not know the place: this replica has to begin with its heads.
     pub fn forget_place(&mut self) {
-        if let Some(place) = &mut self.place {
-            place.cursor = None;
+        if let Some(cursor) = self.place.as_mut().and_then(|place| place.cursor.take()) {
+            self.places.forgot(cursor);
         }
     }
 
@@ -78,9 +78,12 @@ impl Replica {
         place.waiting.drain(..most).collect()
     }
 
-    /// These changes are committed.
-    pub fn hear_receipt(&mut self, changes: &[ChangeHash]) {
-        self.store(changes.iter().copied());
+    /// These changes are committed, there.
+    pub fn hear_receipt(&mut self, stored: &[(ChangeHash, Offset)]) {
+        for (hash, offset) in stored {
+            self.places.hear(*hash, *offset);
+        }
+        self.store(stored.iter().map(|(hash, _)| *hash));
     }
 
     fn store(&mut self, changes: impl IntoIterator<Item = ChangeHash>) {
@@ -136,12 +139,14 @@ impl Replica {
                         .map_err(|error| ReplicaError::Entry(offset, error.to_string()))?;
                     let hash = change.hash();
                     self.document.apply_changes([change])?;
+                    self.places.hear(hash, offset);
                     self.store([hash]);
                 }
                 EntryKind::Document => {
                     let changes = Automerge::load(&entry.payload)?.get_changes(&[]);
                     let hashes: Vec<_> = changes.iter().map(Change::hash).collect();
                     self.document.apply_changes(changes)?;
+                    hashes.iter().for_each(|hash| self.places.hear_again(*hash, offset));
                     self.store(hashes);
                 }
                 _ => {}
@@ -182,11 +187,11 @@ mod tests {
         let said: Vec<_> = replica.unsaid().iter().map(Change::hash).collect();
         assert_eq!(said, [second]);
         assert!(replica.unsaid().is_empty());
-        replica.hear_receipt(&[second]);
+        replica.hear_receipt(&[(second, Offset(4))]);
         assert!(replica.acknowledged().is_empty(), "what it stands on is not stored");
         replica.become_native();
         assert_eq!(replica.unsaid().len(), 1, "the first again");
-        replica.hear_receipt(&[first]);
+        replica.hear_receipt(&[(first, Offset(7))]);
         assert!(replica.is_saved() && replica.is_in_sync());
     }
 

@@ -215,6 +215,11 @@ impl Connection {
         }
     }
 
+    /// Asks the peer for a sign of life, which shows in [`Stats::packets_received`].
+    pub fn ping(&self) {
+        self.shared().with(|core, _| core.ping());
+    }
+
     /// Changes the keys of what this end sends.
     pub fn update_keys(&self) {
         self.shared().with(|core, _| core.update_keys());

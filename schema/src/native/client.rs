@@ -1,5 +1,7 @@
 //! What a client sends, checked.
 
+use std::num::NonZeroU64;
+
 use bytes::{Buf, Bytes};
 use prost::{
     Message,
@@ -69,6 +71,8 @@ pub struct Hello {
     pub resume_token: Bytes,
     /// Optional features it understands, at most [`CAPABILITIES`].
     pub capabilities: Vec<String>,
+    /// Bytes of the longest frame that it takes, if there is a limit.
+    pub frame_bytes: Option<NonZeroU64>,
 }
 
 /// Leaves out what must not get into a log: both tokens.
@@ -77,6 +81,7 @@ impl std::fmt::Debug for Hello {
         f.debug_struct("Hello")
             .field("client_id", &self.client_id)
             .field("capabilities", &self.capabilities)
+            .field("frame_bytes", &self.frame_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -219,6 +224,7 @@ impl TryFrom<wire::Hello> for Hello {
             client_id: hello.client_id,
             resume_token: hello.resume_token,
             capabilities: hello.capabilities,
+            frame_bytes: NonZeroU64::new(hello.frame_bytes),
         })
     }
 }
@@ -306,6 +312,7 @@ impl From<ClientFrame> for wire::ClientFrame {
                 client_id: hello.client_id,
                 resume_token: hello.resume_token,
                 capabilities: hello.capabilities,
+                frame_bytes: hello.frame_bytes.map_or(0, NonZeroU64::get),
             }),
             ClientFrame::Submit(submit) => Kind::Submit(wire::Submit {
                 request_id: submit.request.0,

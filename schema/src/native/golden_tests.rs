@@ -47,6 +47,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
                 client_id: "laptop".into(),
                 resume_token: Bytes::from_static(b"again"),
                 capabilities: vec!["locks".into(), "zstd".into()],
+                frame_bytes: None,
             }),
         ),
         (

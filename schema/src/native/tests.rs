@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 
@@ -28,14 +28,22 @@ fn any_start() -> impl Strategy<Value = Start> {
 fn any_frame() -> impl Strategy<Value = ClientFrame> {
     let request = || any::<u64>().prop_map(RequestId);
     prop_oneof![
-        ("\\PC{0,40}", "\\PC{1,40}", any_bytes(0..40), vec("[a-z.]{1,12}", 0..5)).prop_map(
-            |(token, client_id, resume_token, capabilities)| ClientFrame::Hello(Hello {
-                token,
-                client_id,
-                resume_token,
-                capabilities
-            })
-        ),
+        (
+            "\\PC{0,40}",
+            "\\PC{1,40}",
+            any_bytes(0..40),
+            vec("[a-z.]{1,12}", 0..5),
+            any::<u64>()
+        )
+            .prop_map(|(token, client_id, resume_token, capabilities, frame_bytes)| {
+                ClientFrame::Hello(Hello {
+                    token,
+                    client_id,
+                    resume_token,
+                    capabilities,
+                    frame_bytes: NonZeroU64::new(frame_bytes),
+                })
+            }),
         (request(), any_document(), vec(any_bytes(1..100), 1..5), any::<u64>()).prop_map(
             |(request, document, changes, token)| {
                 ClientFrame::Submit(Submit {
@@ -324,6 +332,7 @@ fn tokens_do_not_get_into_logs() {
         client_id: "laptop".into(),
         resume_token: Bytes::from_static(b"again"),
         capabilities: Vec::new(),
+        frame_bytes: None,
     });
     let shown = format!("{hello:?}");
     assert!(

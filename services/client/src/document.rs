@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
+use aetherflow_schema::{
+    id::{ChangeHash, DocumentId, Offset},
+    locks::Fencing,
+};
 use automerge::{Automerge, transaction::Transaction};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -23,7 +26,7 @@ use crate::{
     presence::{Everybody, Presence},
     receipt::{Committed, Receipt, Tier},
     replica::Replica,
-    session::Refusal,
+    session::{NewChange, Refusal},
 };
 
 /// How far a document is in sync.
@@ -54,7 +57,7 @@ pub(crate) struct Common {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) closed: AtomicBool,
-    /// A document has no handle any more.
+    /// A document or a lock has no handle any more.
     pub(crate) dropped: Arc<Notify>,
     pub(crate) keeps: bool,
     pub(crate) patience: Duration,
@@ -114,6 +117,16 @@ impl Document {
         &self,
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<Receipt<T>, ChangeError<E>> {
+        self.change_if(None, || true, edit).await
+    }
+
+    /// The same, under the lock with this token, if it is still held.
+    pub(crate) async fn change_if<T, E>(
+        &self,
+        fencing: Option<Fencing>,
+        is_held: impl Fn() -> bool,
+        edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<Receipt<T>, ChangeError<E>> {
         let shared = &self.shared;
         if shared.is_closed() {
             return Err(ChangeError::Closed);
@@ -127,6 +140,9 @@ impl Document {
         let mut replica = lock(&shared.replica);
         if shared.is_closed() {
             return Err(ChangeError::Closed);
+        }
+        if !is_held() {
+            return Err(ChangeError::LockLost);
         }
         let edited = replica.edit(now(), edit).map_err(ChangeError::Edit)?;
         let mut receipt = Receipt {
@@ -149,7 +165,7 @@ impl Document {
         });
         place.send(Command::Edit(Edit {
             document: shared.id.clone(),
-            change,
+            change: NewChange { fencing, ..change },
             waiter: Waiter {
                 outcome,
                 _ticket: ticket,

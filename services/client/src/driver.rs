@@ -8,6 +8,7 @@
 mod command;
 mod content;
 mod events;
+mod locks;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -26,7 +27,10 @@ use tokio::{
 };
 
 pub(crate) use self::command::{Command, Edit, Waiter};
-use self::wire::{Happened, Wire};
+use self::{
+    locks::Guards,
+    wire::{Happened, Wire},
+};
 use crate::{
     document::{Common, Document, DocumentState, Shared},
     error::{CloseError, OpenError, SubmitError},
@@ -58,6 +62,7 @@ pub(crate) struct Driver {
     dropped: Arc<Notify>,
     documents: HashMap<DocumentId, Opened>,
     waiters: HashMap<(DocumentId, ChangeHash), Waiter>,
+    guards: Guards,
     status: watch::Sender<Status>,
     closing: Option<Closing>,
 }
@@ -89,6 +94,7 @@ impl Driver {
             dropped: common.dropped.clone(),
             documents: HashMap::new(),
             waiters: HashMap::new(),
+            guards: Guards::default(),
             status,
             closing: None,
         }
@@ -121,7 +127,10 @@ impl Driver {
                     None => self.end_by(now()),
                 },
                 happened = self.wire.next() => self.on_wire(happened).await,
-                () = self.dropped.notified() => self.close_dropped().await,
+                () = self.dropped.notified() => {
+                    self.unlock_dropped().await;
+                    self.close_dropped().await;
+                }
                 () = sleep_until(timeout.into()) => self.tell(Input::Tick).await,
             }
         }
@@ -148,7 +157,7 @@ impl Driver {
 
     async fn on_wire(&mut self, happened: Happened) {
         match happened {
-            Happened::Connected { frame_bytes } => self.tell(Input::Connected { frame_bytes }).await,
+            Happened::Connected { frame_bytes, takes } => self.tell(Input::Connected { frame_bytes, takes }).await,
             Happened::Sent => {}
             Happened::Received(frame) => self.tell(Input::Frame(frame)).await,
             Happened::Ended(parting) => self.tell(Input::Disconnected(parting)).await,
@@ -175,6 +184,13 @@ impl Driver {
                     self.tell(Input::Presence { document, mine }).await;
                 }
             }
+            Command::Lock {
+                document,
+                ttl,
+                wait,
+                wish,
+                state,
+            } => self.lock(document, ttl, wait, (wish, state)).await,
             Command::Token(token) => self.tell(Input::Token(token)).await,
             Command::Reconnect => self.tell(Input::Reconnect).await,
             Command::Shutdown { deadline, reply } => {
@@ -194,8 +210,7 @@ impl Driver {
             kept,
         } = edit;
         self.waiters.insert((document.clone(), change.hash), waiter);
-        let (hash, bytes) = (change.hash, change.bytes.clone());
-        self.keep(&document, What::Local { hash, bytes }, kept).await;
+        self.keep(&document, What::local(&change), kept).await;
         let left = false;
         self.session.handle(now(), Input::Edit { document, change, left });
     }

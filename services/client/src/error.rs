@@ -24,7 +24,7 @@ pub enum ConnectError {
     /// The address is not one.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A name or token is longer than the protocol allows, the name is empty, or the fallback is none.
+    /// A name or token is longer than the protocol allows, the name is empty, a limit makes no sense, or the fallback is none.
     #[error("{field} must be {expected}")]
     Option {
         /// Which.
@@ -158,6 +158,9 @@ pub enum ChangeError<E> {
     /// There are as many edits without a receipt as there may be, and that did not change in time.
     #[error("too many edits wait for their receipts")]
     Full,
+    /// It was to be made under a lock that is lost.
+    #[error("the lock is not held any more")]
+    LockLost,
     /// The document or the client is closed.
     #[error("the document is closed")]
     Closed,
@@ -169,6 +172,72 @@ impl<E> ChangeError<E> {
         match self {
             Self::Edit(_) | Self::Closed => Retry::Never,
             Self::Full => Retry::Same,
+            Self::LockLost => Retry::AfterRefresh,
+        }
+    }
+}
+
+/// Why a document's lock was not had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else had it all the time: who, in words.
+    #[error("the lock was not free in time: {0}")]
+    Held(String),
+    /// The server did not answer in time, [`Timeouts::answer`](crate::Timeouts::answer) at least.
+    #[error("the server did not answer in time")]
+    Late,
+    /// The server refuses.
+    #[error("the server refuses: {0}")]
+    Refused(Refusal),
+    /// The server knows no locks.
+    #[error("the server knows no locks")]
+    Unsupported,
+    /// It is to hold for some time.
+    #[error("a lock holds for at least a second and at most an hour")]
+    Ttl,
+    /// The document or the client is closed.
+    #[error("the document is closed")]
+    Closed,
+}
+
+impl LockError {
+    /// Whether asking again may help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Held(_) | Self::Late => Retry::Same,
+            Self::Refused(refusal) => refusal.retry(),
+            Self::Unsupported | Self::Ttl | Self::Closed => Retry::Never,
+        }
+    }
+}
+
+/// Why a lock is not held any more. What was changed under it and is not stored by now will be refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LockLost {
+    /// It could not be renewed in time.
+    #[error("the lock was not renewed in time")]
+    Expired,
+    /// The connection broke, and the server did not go on with the session that held the lock.
+    #[error("the session that held the lock is over")]
+    Session,
+    /// The server says so: it expired there, or the server was started again.
+    #[error("the lock is not held any more")]
+    NotHeld,
+    /// The server does not renew it.
+    #[error("the server refuses: {0}")]
+    Refused(Refusal),
+    /// The client was closed.
+    #[error("the client was closed")]
+    Closed,
+}
+
+impl LockLost {
+    /// Whether taking the lock again may help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Expired | Self::Session | Self::NotHeld => Retry::AfterRefresh,
+            Self::Refused(refusal) => refusal.retry(),
+            Self::Closed => Retry::Never,
         }
     }
 }

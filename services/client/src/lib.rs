@@ -9,7 +9,7 @@
 //! | `replica` | one automerge document, and taking out of it what the server refuses |
 //! | `store` | the offline store: a file of records with checksums, written by a thread |
 //! | `transport` | Quantum, WebSocket, and the race between them |
-//! | `client`, `document`, `receipt`, `presence`, `status` | what applications hold |
+//! | `client`, `document`, `receipt`, `presence`, `guard`, `status` | what applications hold |
 
 mod address;
 mod client;
@@ -17,6 +17,7 @@ mod document;
 mod driver;
 mod error;
 mod gate;
+mod guard;
 mod options;
 mod presence;
 mod receipt;
@@ -41,9 +42,10 @@ pub use self::{
     client::Client,
     document::{Document, DocumentState},
     error::{
-        ChangeError, CloseError, ConnectError, KeepError, LoadError, OpenError, PresenceError, Retry, StoreError,
-        SubmitError,
+        ChangeError, CloseError, ConnectError, KeepError, LoadError, LockError, LockLost, OpenError, PresenceError,
+        Retry, StoreError, SubmitError,
     },
+    guard::{LockGuard, LockOptions},
     options::{Backoff, Fallback, Options, Timeouts, Trust},
     presence::{Everybody, Presence, Present},
     receipt::{Committed, Receipt, Tier},

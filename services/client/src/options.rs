@@ -1,6 +1,6 @@
 //! What the user of the crate may choose.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use quantum::{CertificateDer, Fingerprint};
 use uuid::Uuid;
@@ -65,6 +65,9 @@ impl Default for Timeouts {
     }
 }
 
+/// What the longest message from the server may be. The server puts some 256 KiB of history into one.
+const MESSAGE_BYTES: RangeInclusive<u32> = 1 << 20..=1 << 30;
+
 /// How a client connects and what it may use.
 #[derive(Clone)]
 pub struct Options {
@@ -81,6 +84,10 @@ pub struct Options {
     pub trust: Trust,
     /// What to do when Quantum does not get through. Default WebSocket over TLS at the same host and port.
     pub fallback: Fallback,
+    /// Bytes of the longest message taken from the server, 1 MiB to 1 GiB: a whole document comes in one, and is in memory for that
+    /// time. A document that needs a longer one is refused ([`RejectCode::TooLarge`](crate::RejectCode::TooLarge)). Default `None`:
+    /// 64 MiB over Quantum, 256 MiB over WebSocket.
+    pub message_bytes: Option<u32>,
     /// Edits that may be without a receipt; further ones wait. Default 65,536; each costs some 200 bytes besides itself.
     pub unacknowledged_changes: usize,
     /// Bytes of edits that may be without a receipt. Default 64 MiB, all in memory.
@@ -100,6 +107,7 @@ impl Default for Options {
             salvage: false,
             trust: Trust::default(),
             fallback: Fallback::default(),
+            message_bytes: None,
             unacknowledged_changes: 1 << 16,
             unacknowledged_bytes: 64 << 20,
             backoff: Backoff::default(),
@@ -129,6 +137,11 @@ impl Options {
             return Err(ConnectError::Option { field, expected });
         }
         check_token(&self.token)?;
+        if self.message_bytes.is_some_and(|bytes| !MESSAGE_BYTES.contains(&bytes)) {
+            let expected = "1 MiB to 1 GiB";
+            let field = "message_bytes";
+            return Err(ConnectError::Option { field, expected });
+        }
         Ok(Tuning {
             client_id: self.client_id.clone(),
             token: self.token.clone(),

@@ -35,7 +35,7 @@ impl From<wire::Tier> for Tier {
 /// Where an edit is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
-    /// Its place in the log of the document's partition; zero for an edit that changed nothing.
+    /// Its place in the log of the document's partition; zero, which is no place, for an edit that changed nothing.
     pub offset: Offset,
     /// How safely it is stored.
     pub tier: Tier,
@@ -43,7 +43,9 @@ pub struct Committed {
 
 /// Stands for one edit: a future of what became of it. It may be dropped; the edit is submitted all the same.
 ///
-/// Receipts of a document come in the order of its edits, so one says that everything before it is stored, too.
+/// Receipts of a document come in the order of its edits, so one says that everything before it is stored, too. Not so that of an
+/// edit which changed nothing ([`Self::hash`] is `None`): nothing of it can be lost, so it comes at once, whether there is a server
+/// or not, with [`Offset::ZERO`], and says nothing of others.
 #[derive(Debug)]
 #[must_use = "an edit is stored only when its receipt says so; drop it where that does not matter"]
 pub struct Receipt<T = ()> {

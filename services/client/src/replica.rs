@@ -301,6 +301,7 @@ pub(crate) fn new_change(change: &Change) -> NewChange {
         hash: ChangeHash(change.hash().0),
         deps: change.deps().iter().map(|hash| ChangeHash(hash.0)).collect(),
         bytes: Bytes::copy_from_slice(change.raw_bytes()),
+        fencing: None,
     }
 }
 

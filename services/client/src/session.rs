@@ -1,5 +1,5 @@
 //! The client's side of the native protocol as a state machine: connecting and coming back, documents followed from their
-//! cursors, changes submitted until they have a receipt.
+//! cursors, changes submitted until they have a receipt, locks held for as long as they are wanted.
 //!
 //! **Owns** the connection's phase, the queue of each document, which requests are unanswered, who is present.
 //! **Inputs**: [`Input`] with the time; [`Session::poll_frame`] whenever the transport takes another frame, so that nothing
@@ -19,6 +19,8 @@ mod document;
 mod frames;
 mod io;
 mod link;
+mod locking;
+mod locks;
 mod queue;
 mod refused;
 mod submit;
@@ -36,7 +38,9 @@ use aetherflow_schema::{
 };
 use rand::rngs::StdRng;
 
-pub(crate) use self::io::{Event, Input, LinkStatus, NewChange, Outcome, Outgoing, Parting};
+pub(crate) use self::io::{
+    Event, Input, LinkStatus, LockId, LockNews, NewChange, Outcome, Outgoing, Parting, WantedLock,
+};
 pub use self::{backoff::Backoff, io::Refusal};
 use self::{document::Document, link::Link, queue::BatchLimits, refused::Refused};
 
@@ -95,6 +99,8 @@ pub(crate) struct Session {
     /// Submits under way, the oldest first.
     submits: BTreeMap<RequestId, Submitted>,
     submit_bytes: usize,
+    /// Requests about locks under way, the oldest first, and when they were made.
+    lock_requests: BTreeMap<RequestId, (DocumentId, Instant)>,
     /// Which subscription a Reject is about.
     subscriptions: BTreeMap<RequestId, DocumentId>,
     /// Documents that were subscribed to on this connection.
@@ -120,6 +126,7 @@ impl Session {
             alarms: BTreeSet::new(),
             submits: BTreeMap::new(),
             submit_bytes: 0,
+            lock_requests: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             followed: HashSet::new(),
             next_request: 1,
@@ -138,7 +145,7 @@ impl Session {
     /// Takes something in.
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Connected { frame_bytes } => self.on_connected(now, frame_bytes),
+            Input::Connected { frame_bytes, takes } => self.on_connected(now, frame_bytes, takes),
             Input::Disconnected(parting) => self.on_disconnected(now, &parting),
             Input::Frame(frame) => self.on_frame(now, frame),
             Input::Open {
@@ -166,6 +173,8 @@ impl Session {
                 held,
             } => self.on_merged(now, &document, offset, lacking, &held),
             Input::Presence { document, mine } => self.with(now, &document, |document| document.show(now, mine)),
+            Input::Lock { document, wanted } => self.on_lock(now, &document, wanted),
+            Input::Unlock { document, lock } => self.on_unlock(now, &document, lock),
             Input::Token(token) => self.on_token(now, token),
             Input::Reconnect => self.on_reconnect(now),
             Input::Tick => {}
@@ -208,8 +217,7 @@ impl Session {
     /// When [`Input::Tick`] is due at the latest.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let alarm = self.alarms.first().map(|(at, _)| *at);
-        let oldest = self.submits.values().next();
-        let answer = oldest.map(|submitted| submitted.since + self.tuning.answer + self.transfer_time());
+        let answer = self.owed_since().map(|since| since + self.allowance());
         let answer = answer.filter(|_| self.link.is_connected());
         [alarm, answer, self.link_timeout()].into_iter().flatten().min()
     }
@@ -284,10 +292,9 @@ impl Session {
             };
             self.wake(now, &id);
         }
-        let allowance = self.tuning.answer + self.transfer_time();
-        let oldest = self.submits.values().next();
-        if self.link.is_connected() && oldest.is_some_and(|oldest| oldest.since + allowance <= now) {
-            self.hang_up(now, "a submit was not answered in time");
+        let allowance = self.allowance();
+        if self.link.is_connected() && self.owed_since().is_some_and(|since| since + allowance <= now) {
+            self.hang_up(now, "a request was not answered in time");
         }
         self.on_link_time(now);
     }
@@ -308,7 +315,7 @@ impl Session {
             });
         }
         self.work.insert(id.clone());
-        self.arm(now, id);
+        self.with_locks(now, id, |locks| locks.on_time(now));
     }
 
     fn open(&mut self, now: Instant, id: &DocumentId, cursor: Option<Offset>) {
@@ -338,6 +345,18 @@ impl Session {
         }
     }
 
+    /// Since when the server owes its oldest answer to a submit or about a lock.
+    fn owed_since(&self) -> Option<Instant> {
+        let submit = self.submits.values().next().map(|submitted| submitted.since);
+        let lock = self.lock_requests.values().next().map(|(_, since)| *since);
+        [submit, lock].into_iter().flatten().min()
+    }
+
+    /// How long such an answer may take.
+    fn allowance(&self) -> Duration {
+        self.tuning.answer + self.transfer_time()
+    }
+
     /// How long what is under way may take on a slow network.
     fn transfer_time(&self) -> Duration {
         const BYTES_PER_SECOND: usize = 16 << 10;
@@ -358,6 +377,9 @@ impl Session {
         }
         if let Some(subscribe) = self.poll_subscribe(now, id) {
             return Some(subscribe);
+        }
+        if let Some(lock) = self.poll_lock(now, id) {
+            return Some(lock);
         }
         if let Some(submit) = self.poll_submit(now, id) {
             return Some(submit);

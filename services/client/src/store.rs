@@ -73,10 +73,7 @@ pub(crate) type Leftover = Vec<(DocumentId, Vec<NewChange>)>;
 /// What to append when the server's state was merged. What the server lacks comes first: it is to be submitted however early
 /// the client ends.
 pub(crate) fn merged(document: &DocumentId, cursor: Offset, bytes: Bytes, lacking: &[NewChange]) -> Vec<Record> {
-    let lacking = lacking.iter().map(|change| What::Local {
-        hash: change.hash,
-        bytes: change.bytes.clone(),
-    });
+    let lacking = lacking.iter().map(What::local);
     let all = lacking.chain([What::Merged { cursor, bytes }]);
     let document = || document.clone();
     all.map(|what| Record {
@@ -84,6 +81,17 @@ pub(crate) fn merged(document: &DocumentId, cursor: Offset, bytes: Bytes, lackin
         what,
     })
     .collect()
+}
+
+impl What {
+    /// A change made here that the server has to get.
+    pub(crate) fn local(change: &NewChange) -> Self {
+        Self::Local {
+            hash: change.hash,
+            bytes: change.bytes.clone(),
+            fencing: change.fencing,
+        }
+    }
 }
 
 impl Store {

@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `websocket` | on TCP, with or without TLS |
 //! | `quantum` | on UDP |
+//! | `pulse` | noticing that a server on Quantum is gone |
 //! | `race` | whichever of two gets through |
 //! | `tls` | which servers are trusted |
 //!
 //! Invariants: a transport knows no frame from another; how frames are spread over channels is said in
 //! [`aetherflow_schema::native::lanes`].
 
+mod pulse;
 mod quantum;
 mod race;
 #[cfg(test)]
@@ -53,6 +55,9 @@ pub(crate) trait Connection: Send + Sync {
     /// Bytes that a frame may have.
     fn frame_bytes(&self) -> usize;
 
+    /// Bytes that a frame of the server may have. A longer one ends the connection.
+    fn takes(&self) -> u32;
+
     /// Sends a frame, waiting as long as flow control demands. One at a time.
     fn send(self: Arc<Self>, document: Option<DocumentId>, frame: Bytes) -> BoxFuture<Result<(), Parting>>;
 
@@ -66,9 +71,9 @@ pub(crate) trait Connection: Send + Sync {
 /// What an address and options ask for.
 pub(crate) fn new(address: &Address, options: &Options) -> Result<Box<dyn Transport>, ConnectError> {
     if address.scheme != Scheme::Quantum {
-        return Ok(Box::new(websocket::WebSocket::new(address.clone(), &options.trust)?));
+        return Ok(Box::new(websocket::WebSocket::new(address.clone(), options)?));
     }
-    let quantum = quantum::Quantum::new(address.clone(), &options.trust)?;
+    let quantum = quantum::Quantum::new(address.clone(), options)?;
     let fallback = match &options.fallback {
         Fallback::None => return Ok(Box::new(quantum)),
         Fallback::Same => Address {
@@ -82,7 +87,7 @@ pub(crate) fn new(address: &Address, options: &Options) -> Result<Box<dyn Transp
         let field = "fallback";
         return Err(ConnectError::Option { field, expected });
     }
-    let websocket = websocket::WebSocket::new(fallback, &options.trust)?;
+    let websocket = websocket::WebSocket::new(fallback, options)?;
     Ok(Box::new(race::Race::new(
         quantum,
         websocket,

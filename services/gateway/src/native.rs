@@ -112,6 +112,12 @@ impl Voice {
         queued
     }
 
+    /// Why the client is not sent a payload of so many bytes, if it takes none so long.
+    fn too_long(&self, bytes: usize) -> Option<String> {
+        let limit = self.outbound.longest();
+        (bytes > limit).then(|| format!("the document needs a frame of {bytes} bytes; the client takes {limit}"))
+    }
+
     fn reject(&self, document: Option<&DocumentId>, reject: wire::Reject) {
         self.shared.metrics.native.rejected(reject.code());
         self.say(document, reject);
@@ -173,7 +179,13 @@ impl Native {
 
     fn carry_out(&mut self, action: Action) -> Result<(), Close> {
         match action {
-            Action::Welcome { client, token, resume } => {
+            Action::Welcome {
+                client,
+                token,
+                resume,
+                frame_bytes,
+            } => {
+                self.voice.outbound.takes(frame_bytes);
                 if token.0.is_empty() && self.shown {
                     self.greet(&client, &resume.0);
                 } else {

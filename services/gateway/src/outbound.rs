@@ -6,7 +6,11 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, OnceLock},
+    num::NonZeroU64,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -47,6 +51,8 @@ pub(crate) struct Outbound {
     /// The API key that the client showed last.
     credential: Mutex<Option<Arc<str>>>,
     limit: usize,
+    /// The longest payload that the client takes.
+    longest: AtomicUsize,
     metrics: Arc<GatewayMetrics>,
     state: Mutex<State>,
     /// Something was written, or nothing will be any more.
@@ -78,6 +84,7 @@ impl Outbound {
             peer: OnceLock::new(),
             credential: Mutex::default(),
             limit,
+            longest: AtomicUsize::new(usize::MAX),
             metrics,
             state: Mutex::default(),
             moved: Notify::new(),
@@ -102,6 +109,17 @@ impl Outbound {
     /// Whether this is the API key that the client showed last.
     pub(crate) fn has_credential(&self, credential: &str) -> bool {
         lock(&self.credential).as_deref() == Some(credential)
+    }
+
+    /// From now on the client takes payloads of so many bytes; `None` for any.
+    pub(crate) fn takes(&self, bytes: Option<NonZeroU64>) {
+        let bytes = bytes.and_then(|bytes| usize::try_from(bytes.get()).ok());
+        self.longest.store(bytes.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Bytes of the longest payload that the client takes. Whoever queues what may be long asks first.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
     }
 
     /// The peer's name, empty before it joined.

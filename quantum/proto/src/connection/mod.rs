@@ -256,6 +256,11 @@ impl Connection {
         }
     }
 
+    /// Asks the peer for a sign of life: it acknowledges the next packet, whatever else is in it.
+    pub fn ping(&mut self) {
+        self.outgoing.ping = true;
+    }
+
     /// Changes the keys of what this end sends: the next packet belongs to the next generation. Nothing happens before the peer is
     /// known to have the present ones.
     pub fn update_keys(&mut self) {

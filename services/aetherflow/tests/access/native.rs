@@ -99,6 +99,7 @@ impl Client {
             client_id: "a client".to_owned(),
             resume_token,
             capabilities: Vec::new(),
+            frame_bytes: None,
         };
         self.say(ClientFrame::Hello(hello)).await;
     }

@@ -1,18 +1,19 @@
 //! What the application asks the driver for.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use aetherflow_schema::id::DocumentId;
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     document::{Common, Document},
     error::{CloseError, OpenError, SubmitError},
     gate::Ticket,
+    guard::{LockState, Wish},
     receipt::Committed,
     session::NewChange,
     store::Kept,
@@ -47,6 +48,15 @@ pub(crate) enum Command {
     Presence {
         document: DocumentId,
         mine: Option<(Bytes, Duration)>,
+    },
+    /// Answered by what `state` comes to.
+    Lock {
+        document: DocumentId,
+        ttl: Duration,
+        wait: Duration,
+        /// Given back when it is gone.
+        wish: Weak<Wish>,
+        state: watch::Sender<LockState>,
     },
     Token(String),
     Reconnect,

@@ -82,6 +82,7 @@ impl Driver {
                         shared.state.send_modify(|state| state.refusal = refusal);
                     }
                 }
+                Event::Lock { lock, news, .. } => self.on_lock_news(lock, news),
                 Event::Link(link) => self.on_link(link),
             }
         }

@@ -42,6 +42,7 @@ struct Connected {
 pub(super) enum Happened {
     Connected {
         frame_bytes: usize,
+        takes: u32,
     },
     Sent,
     Received(Bytes),
@@ -127,14 +128,14 @@ impl Wire {
         match step {
             Step::Dialed(Ok(connection)) => {
                 self.dialing = None;
-                let frame_bytes = connection.frame_bytes();
+                let (frame_bytes, takes) = (connection.frame_bytes(), connection.takes());
                 self.connected = Some(Connected {
                     receiving: connection.clone().receive(),
                     sending: None,
                     connection,
                     broken: None,
                 });
-                Happened::Connected { frame_bytes }
+                Happened::Connected { frame_bytes, takes }
             }
             Step::Dialed(Err(parting)) => {
                 self.dialing = None;

@@ -23,6 +23,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The same with no longer delays than this.
+    pub(crate) fn at_most(self, max: Duration) -> Self {
+        let max = self.max.min(max);
+        Self { max, ..self }
+    }
+
     /// Before attempt number `attempt`, counted from 0: between half and all of the doubled delay, so that clients that
     /// were cut off together do not come back together.
     pub(crate) fn delay(&self, attempt: u32, rng: &mut impl Rng) -> Duration {

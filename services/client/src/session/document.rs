@@ -1,6 +1,6 @@
 //! One document, as the session sees it.
 //!
-//! Owns: how far it is followed, what of it is not acknowledged, and who is present.
+//! Owns: how far it is followed, what of it is not acknowledged, its lock, and who is present.
 //! Invariants: entries are handed on once each and in order; after the cursor comes exactly what the server sends for it,
 //! which is why nothing is taken from a subscription that began in a way that cannot be told from an earlier one.
 
@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::{
     io::{Refusal, Seen},
+    locks::Locks,
     queue::Queue,
 };
 
@@ -85,6 +86,7 @@ pub(super) struct Document {
     /// Failures to subscribe since the last success.
     pub(super) subscribe_failures: u32,
     pub(super) queue: Queue,
+    pub(super) locks: Locks,
     /// Nothing is submitted before.
     pub(super) hold: Option<Instant>,
     /// Failures to submit since the last success.
@@ -101,6 +103,7 @@ impl Document {
     /// A new connection, or none: nothing of the last one counts.
     pub(super) fn restart(&mut self) {
         self.queue.send_all_again();
+        self.locks.restart();
         self.unsubscribe_due = false;
         self.announced = false;
         self.follow = match self.follow {
@@ -113,7 +116,8 @@ impl Document {
     /// Nothing is left to be remembered.
     pub(super) fn is_idle(&self) -> bool {
         let must_withdraw = self.announced && self.mine.is_none();
-        !(self.open || self.queue.len() > 0 || self.unsubscribe_due || must_withdraw)
+        let is_asked = self.unsubscribe_due || must_withdraw || !self.locks.is_empty();
+        !(self.open || self.queue.len() > 0 || is_asked)
     }
 
     /// When something is to be done by itself, after now: what is due already waits for its turn to be sent.
@@ -125,6 +129,7 @@ impl Document {
         let present = self.mine.as_ref().filter(|_| self.announced).map(|mine| mine.due);
         let others = self.others.values().filter_map(|other| other.expires);
         let all = others.chain(subscribe).chain(self.hold).chain(present);
+        let all = all.chain(self.locks.deadlines());
         all.filter(|deadline| *deadline > now).min()
     }
 

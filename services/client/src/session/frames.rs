@@ -32,8 +32,10 @@ impl Session {
             Kind::Ops(ops) => self.on_ops(ops),
             Kind::PresenceEvent(event) => self.on_presence(now, event),
             Kind::GoAway(go_away) => self.on_go_away(now, &go_away),
-            // Locks are answered to clients that ask for them.
-            Kind::Pong(_) | Kind::LockGranted(_) | Kind::LockReleased(_) | Kind::Locks(_) => {}
+            Kind::LockGranted(granted) => self.on_lock_granted(now, &granted),
+            Kind::LockReleased(released) => self.on_lock_released(now, &released),
+            // Nobody asks who holds which lock.
+            Kind::Pong(_) | Kind::Locks(_) => {}
         }
     }
 
@@ -138,7 +140,7 @@ impl Session {
     }
 
     fn on_reject(&mut self, now: Instant, reject: &wire::Reject) {
-        if self.on_submit_reject(now, reject) {
+        if self.on_submit_reject(now, reject) || self.on_lock_reject(now, reject) {
             return;
         }
         let Some(id) = self.subscriptions.remove(&RequestId(reject.request_id)) else {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use aetherflow_schema::{
     close::CloseCode,
     id::{ChangeHash, DocumentId, Offset, SessionId},
+    locks::Fencing,
     native::{
         ClientFrame,
         wire::{self, RejectCode},
@@ -12,7 +13,10 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 
-use crate::{error::Retry, receipt::Tier};
+use crate::{
+    error::{LockError, LockLost, Retry},
+    receipt::Tier,
+};
 
 /// A change that the server has to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(crate) struct NewChange {
     pub(crate) deps: Vec<ChangeHash>,
     /// An automerge chunk.
     pub(crate) bytes: Bytes,
+    /// The token of the lock under which it was made, if it was one.
+    pub(crate) fencing: Option<Fencing>,
 }
 
 /// How a connection ended, or an attempt to make one.
@@ -36,8 +42,8 @@ pub(crate) struct Parting {
 /// Something happened.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// There is a connection, on which frames may have so many bytes.
-    Connected { frame_bytes: usize },
+    /// There is a connection, on which frames may have so many bytes; and those of the server so many.
+    Connected { frame_bytes: usize, takes: u32 },
     /// It is gone, or could not be made.
     Disconnected(Parting),
     /// The server sent a frame.
@@ -80,6 +86,10 @@ pub(crate) enum Input {
         document: DocumentId,
         mine: Option<(Bytes, Duration)>,
     },
+    /// The application wants a document's lock.
+    Lock { document: DocumentId, wanted: WantedLock },
+    /// It does not want it any more: what it changed under it is still submitted with it.
+    Unlock { document: DocumentId, lock: LockId },
     /// A fresh token.
     Token(String),
     /// Come back although the server meant otherwise, or at once although it is not time yet.
@@ -135,8 +145,37 @@ pub(crate) enum Event {
         document: DocumentId,
         refusal: Option<Refusal>,
     },
+    /// Something became of a lock.
+    Lock {
+        document: DocumentId,
+        lock: LockId,
+        news: LockNews,
+    },
     /// The state of the connection changed.
     Link(LinkStatus),
+}
+
+/// Tells those apart in one client who want locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct LockId(pub(crate) u64);
+
+/// A lock that is wanted.
+#[derive(Debug)]
+pub(crate) struct WantedLock {
+    pub(crate) lock: LockId,
+    /// For how long it holds after this client has vanished.
+    pub(crate) ttl: Duration,
+    /// How long to wait for others.
+    pub(crate) wait: Duration,
+}
+
+/// What became of a lock: granted or failed first, over later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LockNews {
+    Granted(Fencing),
+    Failed(LockError),
+    /// It was given back, or lost.
+    Over(Result<(), LockLost>),
 }
 
 /// Somebody else on a document.
@@ -171,13 +210,12 @@ impl Refusal {
     /// Whether asking again may help.
     pub fn retry(&self) -> Retry {
         match self.code {
-            RejectCode::Invalid | RejectCode::NotFound | RejectCode::StaleFencing | RejectCode::Unspecified => {
-                Retry::Never
-            }
+            RejectCode::Invalid | RejectCode::NotFound | RejectCode::Unspecified => Retry::Never,
             RejectCode::Unauthenticated
             | RejectCode::Forbidden
             | RejectCode::TooLarge
             | RejectCode::Quarantined
+            | RejectCode::StaleFencing
             | RejectCode::NoSuchPlace
             | RejectCode::TooManySubscriptions => Retry::AfterRefresh,
             // Tried again by themselves; a server that forbids that means now.

@@ -3,12 +3,15 @@
 //! Invariants: there is one attempt or one connection at a time; after each end there is a delay, unless the close code
 //! says that coming back is useless.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 use aetherflow_schema::{
     close::{CloseCode, Retry},
     id::SessionId,
-    native::{ClientFrame, Hello, RequestId, wire},
+    native::{ClientFrame, Hello, LOCKS, RequestId, wire},
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -33,8 +36,14 @@ pub(super) struct Link {
     nonce: u64,
     /// What the transport takes.
     frame_bytes: usize,
+    /// What it takes from the server.
+    takes: u32,
     /// What the next connection goes on with the session by; empty before the first welcome.
     resume_token: Bytes,
+    /// The session of the last Welcome.
+    session: Option<SessionId>,
+    /// The server knows locks.
+    has_locks: bool,
     finishing: bool,
     /// The server wants a fresh token before anything else.
     needs_token: bool,
@@ -75,7 +84,10 @@ impl Link {
             pinged: None,
             nonce: 0,
             frame_bytes: 0,
+            takes: 0,
             resume_token: Bytes::new(),
+            session: None,
+            has_locks: false,
             finishing: false,
             needs_token: false,
             hello_before: 0,
@@ -89,6 +101,11 @@ impl Link {
         matches!(self.phase, Phase::Online(_)) && !self.needs_token
     }
 
+    /// The server that welcomed the client last knows locks.
+    pub(super) fn has_locks(&self) -> bool {
+        self.has_locks
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         matches!(
             self.phase,
@@ -98,12 +115,13 @@ impl Link {
 }
 
 impl Session {
-    pub(super) fn on_connected(&mut self, now: Instant, frame_bytes: usize) {
+    pub(super) fn on_connected(&mut self, now: Instant, frame_bytes: usize, takes: u32) {
         if self.link.phase != Phase::Dialing {
             return;
         }
         self.link.phase = Phase::Greeting(now + self.tuning.patience);
         self.link.frame_bytes = frame_bytes;
+        self.link.takes = takes;
         self.link.hello_due = true;
         self.link.ping_due = false;
         self.link.needs_token = false;
@@ -163,6 +181,7 @@ impl Session {
     fn forget_connection(&mut self, now: Instant) {
         self.submits.clear();
         self.submit_bytes = 0;
+        self.lock_requests.clear();
         self.subscriptions.clear();
         self.followed.clear();
         let ids: Vec<_> = self.documents.keys().cloned().collect();
@@ -242,6 +261,9 @@ impl Session {
         if !welcome.resume_token.is_empty() {
             self.link.resume_token = Bytes::copy_from_slice(&welcome.resume_token);
         }
+        self.link.has_locks = welcome.capabilities.iter().any(|name| name == LOCKS);
+        let before = self.link.session.replace(session);
+        self.relock(now, before != Some(session));
         self.link.needs_token = false;
         self.link.fresh &= !std::mem::take(&mut self.link.shown);
         // It came while the Hello before it was on its way.
@@ -274,7 +296,8 @@ impl Session {
                 token: self.tuning.token.clone(),
                 client_id: self.tuning.client_id.clone(),
                 resume_token: self.link.resume_token.clone(),
-                capabilities: Vec::new(),
+                capabilities: vec![LOCKS.to_owned()],
+                frame_bytes: NonZeroU64::new(self.link.takes.into()),
             }));
         }
         if std::mem::take(&mut self.link.ping_due) {
@@ -301,8 +324,8 @@ impl Session {
 
     /// Sooner when something is waited for, so that edits do not wait long for a server that is gone.
     fn ping_at(&self) -> Instant {
-        match self.submits.values().next() {
-            Some(oldest) => self.link.heard.max(oldest.since) + self.tuning.silence.min(IMPATIENCE),
+        match self.owed_since() {
+            Some(since) => self.link.heard.max(since) + self.tuning.silence.min(IMPATIENCE),
             None => self.link.heard + self.tuning.silence,
         }
     }

@@ -17,7 +17,7 @@ use aetherflow_schema::{
 use super::{CHANGE_OVERHEAD, Event, NewChange, Outcome, Refusal, Session, Submitted, document::Follow, queue::Batch};
 
 /// A retry whose time the server does not name.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 impl Session {
     pub(super) fn on_edit(&mut self, now: Instant, id: &DocumentId, change: NewChange, left: bool) {
@@ -96,9 +96,9 @@ impl Session {
             if document.hold.is_some_and(|hold| hold > now) {
                 return None;
             }
-            let changes = match document.queue.batch(request, self.batch) {
+            let (changes, fencing) = match document.queue.batch(request, self.batch) {
                 Batch::Nothing => return None,
-                Batch::Submit(changes) => changes,
+                Batch::Submit(changes, fencing) => (changes, fencing),
                 Batch::TooLarge(hash, bytes) => {
                     let limit = self.batch.change_bytes;
                     let refusal = Refusal {
@@ -110,6 +110,14 @@ impl Session {
                 }
             };
             let (hashes, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+            if fencing.is_some() && !self.link.has_locks() {
+                let refusal = Refusal {
+                    code: RejectCode::StaleFencing,
+                    message: "the server knows no locks".to_owned(),
+                };
+                self.refuse(id, &hashes, &refusal);
+                continue;
+            }
             let bytes = changes.iter().map(|change| change.len() + CHANGE_OVERHEAD).sum();
             self.submit_bytes += bytes;
             let submitted = Submitted {
@@ -123,7 +131,7 @@ impl Session {
                 request,
                 document: id.clone(),
                 changes,
-                fencing: None,
+                fencing,
             }));
         }
     }
@@ -190,7 +198,12 @@ impl Session {
         let code = reject.code();
         let retry_after = reject.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
         let retry_after = retry_after.or_else(|| (code == RejectCode::Stopping).then_some(RETRY));
-        let alone = hashes.len() > 1 && matches!(code, RejectCode::Invalid | RejectCode::TooLarge);
+        // Of those that were made under a lock some may be stored, which have their receipts whatever became of the lock.
+        let one_of_them = matches!(
+            code,
+            RejectCode::Invalid | RejectCode::TooLarge | RejectCode::StaleFencing
+        );
+        let alone = hashes.len() > 1 && one_of_them;
         if code == RejectCode::Unauthenticated {
             self.on_unauthenticated(request, &reject.message);
         }

@@ -8,7 +8,10 @@ mod source;
 
 use std::sync::LazyLock;
 
-use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
+use aetherflow_schema::{
+    id::{ChangeHash, DocumentId, Offset},
+    locks::Fencing,
+};
 use bytes::Bytes;
 
 use self::{run::seeds, source::Source};
@@ -30,7 +33,16 @@ fn records() -> Vec<Record> {
             cursor: Offset(4),
             bytes: bytes.clone(),
         },
-        What::Local { hash, bytes },
+        What::Local {
+            hash,
+            bytes: bytes.clone(),
+            fencing: None,
+        },
+        What::Local {
+            hash,
+            bytes,
+            fencing: Some(Fencing(9)),
+        },
         What::Acknowledged(hash),
         What::Refused(hash),
         What::Unsure,

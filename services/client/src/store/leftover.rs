@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::StoreError,
     replica::{new_change, parse},
+    session::NewChange,
 };
 
 /// Local changes without an outcome. Those that depend on what was refused get theirs: the client has ended before it came to
@@ -36,7 +37,10 @@ pub(crate) fn take(file: &mut StoreFile, path: &Path, salvage: bool) -> Result<L
                 let document = document.clone();
                 doomed.push(Record { document, what });
             } else {
-                changes.push(new_change(&change));
+                changes.push(NewChange {
+                    fencing: local.fencing,
+                    ..new_change(&change)
+                });
             }
         }
         leftover.push((document, changes));

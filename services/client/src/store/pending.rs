@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use aetherflow_schema::id::ChangeHash;
+use aetherflow_schema::{id::ChangeHash, locks::Fencing};
 use bytes::Bytes;
+
+use super::record::What;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -18,7 +20,17 @@ pub(super) struct Pending {
 pub(super) struct Local {
     pub(super) hash: ChangeHash,
     pub(super) bytes: Bytes,
+    pub(super) fencing: Option<Fencing>,
     pub(super) at: u64,
+}
+
+impl From<Local> for What {
+    fn from(local: Local) -> Self {
+        let Local {
+            hash, bytes, fencing, ..
+        } = local;
+        Self::Local { hash, bytes, fencing }
+    }
 }
 
 impl Pending {
@@ -60,6 +72,7 @@ mod tests {
         let local = |n: u8| Local {
             hash: ChangeHash([n; 32]),
             bytes: Bytes::from(vec![n]),
+            fencing: None,
             at: n.into(),
         };
         let mut pending = Pending::default();

@@ -10,7 +10,10 @@
 //! | 4 | CRC-32C of length, `synced` and content |
 //! | | content: kind, length of the document's id, the id, what belongs to the kind |
 
-use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
+use aetherflow_schema::{
+    id::{ChangeHash, DocumentId, Offset},
+    locks::Fencing,
+};
 use bytes::{Buf, BufMut, Bytes};
 
 /// What the file begins with, version included.
@@ -39,8 +42,12 @@ pub(crate) enum What {
     Base { cursor: Option<Offset>, bytes: Bytes },
     /// More of it that came from the server, up to this offset; automerge chunks, perhaps none.
     Merged { cursor: Offset, bytes: Bytes },
-    /// A change made here that the server has to get.
-    Local { hash: ChangeHash, bytes: Bytes },
+    /// A change made here that the server has to get; under the lock with this token, if it was one.
+    Local {
+        hash: ChangeHash,
+        bytes: Bytes,
+        fencing: Option<Fencing>,
+    },
     /// The server has it.
     Acknowledged(ChangeHash),
     /// The server never takes it: it is no part of the document any more.
@@ -95,7 +102,10 @@ impl Record {
                 out.put_u64_le(cursor.0);
                 out.put_slice(bytes);
             }
-            What::Local { hash, bytes } => {
+            What::Local { hash, bytes, fencing } => {
+                if let Some(fencing) = fencing {
+                    out.put_u64_le(fencing.0);
+                }
                 out.put_slice(&hash.0);
                 out.put_slice(bytes);
             }
@@ -129,10 +139,11 @@ impl What {
         match self {
             Self::Base { .. } => 1,
             Self::Merged { .. } => 2,
-            Self::Local { .. } => 3,
+            Self::Local { fencing: None, .. } => 3,
             Self::Acknowledged(_) => 4,
             Self::Refused(_) => 5,
             Self::Unsure => 6,
+            Self::Local { fencing: Some(_), .. } => 7,
         }
     }
 
@@ -154,10 +165,14 @@ impl What {
                 let bytes = content.clone();
                 Self::Merged { cursor, bytes }
             }
-            3 => {
+            3 | 7 => {
+                let fencing = match kind {
+                    3 => None,
+                    _ => Some(Fencing(content.try_get_u64_le().ok()?)),
+                };
                 let hash = hash(content)?;
                 let bytes = content.clone();
-                Self::Local { hash, bytes }
+                Self::Local { hash, bytes, fencing }
             }
             4 => Self::Acknowledged(hash(content)?),
             5 => Self::Refused(hash(content)?),
@@ -217,7 +232,11 @@ mod tests {
                 cursor: Offset(cursor),
                 bytes
             }),
-            (hash(), bytes()).prop_map(|(hash, bytes)| What::Local { hash, bytes }),
+            (hash(), bytes(), any::<Option<u64>>()).prop_map(|(hash, bytes, fencing)| What::Local {
+                hash,
+                bytes,
+                fencing: fencing.map(Fencing),
+            }),
             hash().prop_map(What::Acknowledged),
             hash().prop_map(What::Refused),
             Just(What::Unsure),

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
-use aetherflow_schema::id::{ChangeHash, DocumentId, Offset};
+use aetherflow_schema::{
+    id::{ChangeHash, DocumentId, Offset},
+    locks::Fencing,
+};
 use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
@@ -30,7 +33,9 @@ fn record(document: u8, what: What) -> Record {
 fn local(document: u8, n: u8) -> Record {
     let bytes = vec![n; 100 + usize::from(n)].into();
     let hash = ChangeHash([n; 32]);
-    record(document, What::Local { hash, bytes })
+    // Every third one was made under a lock.
+    let fencing = n.is_multiple_of(3).then_some(Fencing(n.into()));
+    record(document, What::Local { hash, bytes, fencing })
 }
 
 fn merged(document: u8, n: u8) -> Record {
@@ -54,16 +59,19 @@ fn open(path: &std::path::Path) -> StoreFile {
     StoreFile::open(path, false).unwrap()
 }
 
+/// A change without an outcome.
+type Unsettled = (ChangeHash, Bytes, Option<Fencing>);
+
 /// Everything that the store says.
 #[derive(Debug, PartialEq)]
 struct Said {
     documents: Vec<Stored>,
-    pending: Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)>,
+    pending: Vec<(DocumentId, Vec<Unsettled>)>,
     refused: Vec<HashSet<ChangeHash>>,
 }
 
-fn pending(store: &StoreFile) -> Vec<(DocumentId, Vec<(ChangeHash, Bytes)>)> {
-    let of = |local: Local| (local.hash, local.bytes);
+fn pending(store: &StoreFile) -> Vec<(DocumentId, Vec<Unsettled>)> {
+    let of = |local: Local| (local.hash, local.bytes, local.fencing);
     let all = store.pending().into_iter();
     all.map(|(document, locals)| (document, locals.into_iter().map(of).collect()))
         .collect()
@@ -84,7 +92,7 @@ fn a_store_that_is_opened_again_has_everything_and_knows_what_has_no_outcome() {
     let (_dir, path) = place();
     let mut store = open(&path);
     store
-        .append(vec![merged(0, 1), local(0, 2), local(1, 3), local(0, 4)])
+        .append(vec![merged(0, 1), local(0, 2), local(1, 3), local(0, 6)])
         .unwrap();
     store.append(vec![acknowledged(0, 2), merged(0, 5)]).unwrap();
     store
@@ -101,7 +109,10 @@ fn a_store_that_is_opened_again_has_everything_and_knows_what_has_no_outcome() {
     assert_eq!(before.documents[2], Stored::default());
     assert_eq!(
         before.pending,
-        [(id(0), vec![(ChangeHash([4; 32]), vec![4; 104].into())])]
+        [(
+            id(0),
+            vec![(ChangeHash([6; 32]), vec![6; 106].into(), Some(Fencing(6)))]
+        )]
     );
 }
 

@@ -23,10 +23,14 @@ use quantum::{
 };
 use tokio::{net::lookup_host, time::sleep};
 
-use super::{BoxFuture, Carrier, Connection, Transport, broken, tls};
-use crate::{address::Address, error::ConnectError, options::Trust, session::Parting};
+use super::{
+    BoxFuture, Carrier, Connection, Transport, broken,
+    pulse::{Pulse, Vital},
+    tls,
+};
+use crate::{address::Address, error::ConnectError, options::Options, session::Parting};
 
-/// The longest message taken from the server: a whole document comes in one.
+/// The longest message taken from the server, unless the application chooses: a whole document comes in one.
 const MESSAGE_BYTES: u32 = 64 << 20;
 
 /// How many addresses of a name are tried, and how long after the one before.
@@ -37,19 +41,22 @@ const STAGGER: Duration = Duration::from_millis(200);
 pub(super) struct Quantum {
     address: Address,
     options: ClientOptions,
+    takes: u32,
 }
 
 impl Quantum {
-    pub(super) fn new(address: Address, trust: &Trust) -> Result<Self, ConnectError> {
-        let options = ClientOptions::new(&tls::quantum(trust)?, [PROTOCOL]);
+    pub(super) fn new(address: Address, chosen: &Options) -> Result<Self, ConnectError> {
+        let options = ClientOptions::new(&tls::quantum(&chosen.trust)?, [PROTOCOL]);
+        let takes = chosen.message_bytes.unwrap_or(MESSAGE_BYTES);
         let options = options.map_err(|error| ConnectError::Tls(error.to_string()))?;
         let transport = TransportConfig {
-            max_message: MESSAGE_BYTES,
+            max_message: takes,
             ..TransportConfig::default()
         };
         Ok(Self {
             address,
             options: options.with_transport(transport),
+            takes,
         })
     }
 }
@@ -58,17 +65,24 @@ impl Transport for Quantum {
     fn dial(&self) -> BoxFuture<Result<Arc<dyn Connection>, Parting>> {
         let address = self.address.clone();
         let options = self.options.clone();
+        let takes = self.takes;
         Box::pin(async move {
-            connect(&address, &options).await.map_err(|parting| Parting {
+            let connected = connect(&address, &options).await;
+            let connection = connected.map_err(|parting| Parting {
                 reason: format!("{address}: {}", parting.reason),
                 ..parting
-            })
+            })?;
+            Ok(Arc::new(QuantumConnection {
+                connection,
+                takes,
+                pulse: Pulse::default(),
+            }) as Arc<dyn Connection>)
         })
     }
 }
 
 /// Whichever of the name's addresses answers first: over UDP, one where nobody is gives no sign.
-async fn connect(address: &Address, options: &ClientOptions) -> Result<Arc<dyn Connection>, Parting> {
+async fn connect(address: &Address, options: &ClientOptions) -> Result<quantum::Connection, Parting> {
     let remotes = lookup_host((address.host.as_str(), address.port))
         .await
         .map_err(broken)?;
@@ -87,14 +101,14 @@ async fn connect(address: &Address, options: &ClientOptions) -> Result<Arc<dyn C
     select_ok(attempts).await.map(|(connection, _)| connection)
 }
 
-async fn connect_to(remote: SocketAddr, name: &str, options: &ClientOptions) -> Result<Arc<dyn Connection>, Parting> {
+async fn connect_to(remote: SocketAddr, name: &str, options: &ClientOptions) -> Result<quantum::Connection, Parting> {
     let any: SocketAddr = match remote {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let endpoint = Endpoint::client(any).map_err(broken)?;
     match endpoint.connect(options, remote, name).await {
-        Ok(connection) => Ok(Arc::new(QuantumConnection { connection })),
+        Ok(connection) => Ok(connection),
         Err(EndpointError::Connection(error)) => Err(parting(&error)),
         Err(error) => Err(broken(error)),
     }
@@ -116,6 +130,24 @@ fn parting(error: &ConnectionError) -> Parting {
 
 struct QuantumConnection {
     connection: quantum::Connection,
+    takes: u32,
+    pulse: Pulse,
+}
+
+impl QuantumConnection {
+    /// Returns when the server is gone.
+    async fn gone(&self) {
+        let look = || {
+            let stats = self.connection.stats();
+            Vital {
+                received: stats.packets_received,
+                in_flight: stats.in_flight,
+                overdue: stats.probes + stats.timeouts,
+                rtt: stats.rtt,
+            }
+        };
+        self.pulse.stops(look, || self.connection.ping()).await;
+    }
 }
 
 fn options(bytes: usize) -> SendOptions {
@@ -138,9 +170,14 @@ impl Connection for QuantumConnection {
         lanes::MESSAGE_BYTES
     }
 
+    fn takes(&self) -> u32 {
+        self.takes
+    }
+
     fn send(self: Arc<Self>, document: Option<DocumentId>, frame: Bytes) -> BoxFuture<Result<(), Parting>> {
         Box::pin(async move {
             let channel = ChannelId(lanes::channel(document.as_ref()));
+            self.pulse.sent();
             let sent = self.connection.send(channel, options(frame.len()), frame).await;
             sent.map_err(|error| match error {
                 SendMessageError::Connection(error) => parting(&error),
@@ -151,8 +188,10 @@ impl Connection for QuantumConnection {
 
     fn receive(self: Arc<Self>) -> BoxFuture<Result<Bytes, Parting>> {
         Box::pin(async move {
-            let message = self.connection.recv().await;
-            message.map(|message| message.data).map_err(|error| parting(&error))
+            tokio::select! {
+                message = self.connection.recv() => message.map(|message| message.data).map_err(|error| parting(&error)),
+                () = self.gone() => Err(broken("nothing comes back from the server")),
+            }
         })
     }
 

@@ -136,6 +136,10 @@ mod tests {
             0
         }
 
+        fn takes(&self) -> u32 {
+            0
+        }
+
         fn send(self: Arc<Self>, _: Option<DocumentId>, _: Bytes) -> BoxFuture<Result<(), Parting>> {
             Box::pin(async { Ok(()) })
         }

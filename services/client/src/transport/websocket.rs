@@ -27,12 +27,12 @@ use super::{BoxFuture, Carrier, Connection, Transport, broken, tls};
 use crate::{
     address::{Address, Scheme},
     error::ConnectError,
-    options::Trust,
+    options::Options,
     session::Parting,
 };
 
-/// The longest message taken from the server: a whole document comes in one.
-const MESSAGE_BYTES: usize = 256 << 20;
+/// The longest message taken from the server, unless the application chooses: a whole document comes in one.
+const MESSAGE_BYTES: u32 = 256 << 20;
 
 /// Either with TLS or without.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -44,15 +44,17 @@ type Socket = WebSocketStream<Box<dyn Io>>;
 pub(super) struct WebSocket {
     address: Address,
     tls: Option<Arc<ClientConfig>>,
+    takes: u32,
 }
 
 impl WebSocket {
-    pub(super) fn new(address: Address, trust: &Trust) -> Result<Self, ConnectError> {
+    pub(super) fn new(address: Address, options: &Options) -> Result<Self, ConnectError> {
         let tls = match address.scheme {
-            Scheme::SecureWebSocket => Some(tls::tcp(trust)?),
+            Scheme::SecureWebSocket => Some(tls::tcp(&options.trust)?),
             Scheme::WebSocket | Scheme::Quantum => None,
         };
-        Ok(Self { address, tls })
+        let takes = options.message_bytes.unwrap_or(MESSAGE_BYTES);
+        Ok(Self { address, tls, takes })
     }
 }
 
@@ -60,8 +62,9 @@ impl Transport for WebSocket {
     fn dial(&self) -> BoxFuture<Result<Arc<dyn Connection>, Parting>> {
         let address = self.address.clone();
         let tls = self.tls.clone();
+        let takes = self.takes;
         Box::pin(async move {
-            let socket = connect(&address, tls).await.map_err(|parting| Parting {
+            let socket = connect(&address, tls, takes).await.map_err(|parting| Parting {
                 reason: format!("{address}: {}", parting.reason),
                 ..parting
             })?;
@@ -69,13 +72,14 @@ impl Transport for WebSocket {
             let connection = WebSocketConnection {
                 sink: Mutex::new(sink),
                 stream: Mutex::new(stream),
+                takes,
             };
             Ok(Arc::new(connection) as Arc<dyn Connection>)
         })
     }
 }
 
-async fn connect(address: &Address, tls: Option<Arc<ClientConfig>>) -> Result<Socket, Parting> {
+async fn connect(address: &Address, tls: Option<Arc<ClientConfig>>, takes: u32) -> Result<Socket, Parting> {
     let stream = TcpStream::connect((address.host.as_str(), address.port))
         .await
         .map_err(broken)?;
@@ -87,9 +91,8 @@ async fn connect(address: &Address, tls: Option<Arc<ClientConfig>>) -> Result<So
             Box::new(TlsConnector::from(tls).connect(name, stream).await.map_err(broken)?)
         }
     };
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES))
-        .max_frame_size(Some(MESSAGE_BYTES));
+    let limit = usize::try_from(takes).ok();
+    let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
     let scheme = if address.scheme == Scheme::SecureWebSocket {
         "wss"
     } else {
@@ -112,6 +115,7 @@ fn parting(error: &Error) -> Parting {
 struct WebSocketConnection {
     sink: Mutex<SplitSink<Socket, Message>>,
     stream: Mutex<SplitStream<Socket>>,
+    takes: u32,
 }
 
 impl Connection for WebSocketConnection {
@@ -121,6 +125,10 @@ impl Connection for WebSocketConnection {
 
     fn frame_bytes(&self) -> usize {
         limits::CLIENT_FRAME_BYTES
+    }
+
+    fn takes(&self) -> u32 {
+        self.takes
     }
 
     fn send(self: Arc<Self>, _document: Option<DocumentId>, frame: Bytes) -> BoxFuture<Result<(), Parting>> {

@@ -76,6 +76,8 @@ enum Done {
 enum Failure {
     Denied(Denied),
     Document(DocumentError),
+    /// The client does not take so long a frame.
+    TooLong(String),
 }
 
 impl From<DocumentError> for Failure {
@@ -95,6 +97,7 @@ impl Failure {
         match self {
             Self::Denied(denied) => wire::Reject::never(request, wire::RejectCode::Forbidden, denied.reason),
             Self::Document(error) => wire::Reject::of(request, error),
+            Self::TooLong(why) => wire::Reject::never(request, wire::RejectCode::TooLarge, why),
         }
     }
 }
@@ -309,7 +312,7 @@ async fn answer(voice: &Voice, fetch: Fetch) -> Result<(), Failure> {
             last,
             ..wire::Ops::of(&document, &page.entries)
         };
-        if (last || !ops.entries.is_empty()) && !send(voice, &document, ops, timeouts.stalled()).await {
+        if (last || !ops.entries.is_empty()) && !send(voice, &document, ops, timeouts.stalled()).await? {
             return Ok(());
         }
         match page.next {
@@ -321,21 +324,24 @@ async fn answer(voice: &Voice, fetch: Fetch) -> Result<(), Failure> {
 }
 
 /// Queues a part of the answer when there is room; `false` when the connection ends.
-async fn send(voice: &Voice, document: &DocumentId, ops: wire::Ops, patience: Duration) -> bool {
+async fn send(voice: &Voice, document: &DocumentId, ops: wire::Ops, patience: Duration) -> Result<bool, Failure> {
     let payload = encode(&wire::ServerFrame::from(ops));
     let bytes = payload.len();
+    if let Some(why) = voice.too_long(bytes) {
+        return Err(Failure::TooLong(why));
+    }
     while voice.outbound.room(bytes, patience).await {
         let frame = Frame::binary(payload.clone()).about(Some(document));
         match voice.outbound.offer(frame) {
             Offered::Taken => {
                 voice.shared.metrics.native.said(Said::Ops, bytes);
-                return true;
+                return Ok(true);
             }
             Offered::Full => task::yield_now().await,
-            Offered::Gone => return false,
+            Offered::Gone => return Ok(false),
         }
     }
-    false
+    Ok(false)
 }
 
 async fn within<T>(

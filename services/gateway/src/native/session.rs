@@ -6,7 +6,7 @@
 //! are no more subscriptions than allowed.
 //! On failure: a request that cannot be carried out is rejected; a client that breaks the protocol is closed.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{collections::HashSet, fmt, num::NonZeroU64, time::Duration};
 
 use aetherflow_schema::{
     access::Author,
@@ -61,6 +61,8 @@ pub(super) enum Action {
         client: String,
         token: Token,
         resume: Token<Bytes>,
+        /// Bytes of the longest frame that it takes.
+        frame_bytes: Option<NonZeroU64>,
     },
     /// Submit changes.
     Submit(Submit),
@@ -139,6 +141,7 @@ impl Session {
                 token,
                 resume_token,
                 capabilities,
+                frame_bytes,
             }) => {
                 self.introduced = true;
                 let known = |name: &&&str| capabilities.iter().any(|named| named == **name);
@@ -147,6 +150,7 @@ impl Session {
                     client: client_id,
                     token: Token(token),
                     resume: Token(resume_token),
+                    frame_bytes,
                 }
             }
             ClientFrame::Submit(submit) => self.submit(submit),

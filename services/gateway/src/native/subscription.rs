@@ -75,8 +75,14 @@ impl Subscription {
         offered
     }
 
-    /// Queues what brings the client up to an offset.
+    /// Queues what brings the client up to an offset. If the client takes nothing so long, that is said, and the end of it.
     fn tell(&self, up_to: Option<Offset>, kind: Said, payload: Bytes) -> Offered {
+        if let Some(why) = self.voice.too_long(payload.len()) {
+            self.ended.store(true, Ordering::Relaxed);
+            let reject = wire::Reject::never(self.request, wire::RejectCode::TooLarge, why);
+            self.voice.reject(Some(&self.document), reject);
+            return Offered::Gone;
+        }
         let offered = self.queue(kind, payload);
         if let (Offered::Taken, Some(offset)) = (offered, up_to) {
             self.cursor.store(offset.0, Ordering::Relaxed);

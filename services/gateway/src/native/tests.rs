@@ -32,6 +32,7 @@ fn hello() -> ClientFrame {
         client_id: "laptop".into(),
         resume_token: Bytes::new(),
         capabilities: vec!["time-travel".into()],
+        frame_bytes: None,
     })
 }
 

@@ -71,6 +71,7 @@ fn hello(token: &str) -> ClientFrame {
         client_id: "backend".to_owned(),
         resume_token: Bytes::new(),
         capabilities: Vec::new(),
+        frame_bytes: None,
     })
 }
 

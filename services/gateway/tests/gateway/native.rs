@@ -20,7 +20,7 @@ use tokio_tungstenite::{
 
 use crate::{
     ledger::tell,
-    native_client::{NativeClient, fetch, hello, presence, submit, subscribe},
+    native_client::{NativeClient, fetch, hello, hello_taking, presence, submit, subscribe},
     server::{DEADLINE, Server, document, until},
 };
 use futures_util::SinkExt;
@@ -237,6 +237,43 @@ async fn a_subscription_brings_a_snapshot_then_entries_until_it_ends() {
     assert_eq!(tell(&server.ledger.sink(&id), &id, 3, 1), Offered::Gone);
     assert_eq!(server.ledger.following(), 0);
     assert_eq!(server.metric("native_subscriptions"), 0);
+}
+
+#[tokio::test]
+async fn what_is_longer_than_the_client_takes_is_rejected_and_the_rest_goes_on() {
+    let server = Server::start().await;
+    let mut client = NativeClient::connect(&server).await;
+    client.say(hello_taking(1_000)).await;
+    assert!(matches!(client.hear().await, Kind::Welcome(_)));
+    let (long, short) = (document(1), document(2));
+    for (request, id) in [(1, &long), (2, &short)] {
+        client.say(subscribe(request, id, 0)).await;
+    }
+    client.settle().await;
+    let snapshot = |bytes| {
+        Told::Snapshot(SnapshotAt {
+            offset: Offset(8),
+            bytes: vec![0; bytes].into(),
+            heads: Vec::new(),
+        })
+    };
+    let (first, second) = (server.ledger.sink(&long), server.ledger.sink(&short));
+    assert_eq!(first.offer(snapshot(1_000)), Offered::Gone);
+    let reject = client.hear_reject().await;
+    assert_eq!((reject.request_id, reject.code()), (1, RejectCode::TooLarge));
+    assert_eq!(reject.retry_after_ms, None);
+    assert_eq!(tell(&first, &long, 9, 1), Offered::Gone, "its subscription is over");
+    assert_eq!(second.offer(snapshot(900)), Offered::Taken);
+    assert!(matches!(client.hear().await, Kind::Snapshot(_)));
+    server.ledger.write(&long, 1, 1_000);
+    client.say(fetch(3, &long, 1, None)).await;
+    let reject = client.hear_reject().await;
+    assert_eq!((reject.request_id, reject.code()), (3, RejectCode::TooLarge));
+    // A later hello may say otherwise.
+    client.say(hello()).await;
+    assert!(matches!(client.hear().await, Kind::Welcome(_)));
+    client.say(fetch(4, &long, 1, None)).await;
+    assert!(client.hear_ops().await.last);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A client of the native protocol, of another make.
 
+use std::num::NonZeroU64;
+
 use aetherflow_schema::{
     id::{DocumentId, Offset},
     locks::Fencing,
@@ -33,6 +35,18 @@ pub(crate) fn hello() -> ClientFrame {
         client_id: "laptop".to_owned(),
         resume_token: Bytes::new(),
         capabilities: Vec::new(),
+        frame_bytes: None,
+    })
+}
+
+/// A hello of a client that takes frames of so many bytes.
+pub(crate) fn hello_taking(frame_bytes: u64) -> ClientFrame {
+    ClientFrame::Hello(Hello {
+        token: String::new(),
+        client_id: "laptop".to_owned(),
+        resume_token: Bytes::new(),
+        capabilities: Vec::new(),
+        frame_bytes: NonZeroU64::new(frame_bytes),
     })
 }
 
@@ -43,6 +57,7 @@ pub(crate) fn resume(token: &Bytes) -> ClientFrame {
         client_id: "laptop".to_owned(),
         resume_token: token.clone(),
         capabilities: Vec::new(),
+        frame_bytes: None,
     })
 }
 
@@ -82,6 +97,7 @@ pub(crate) fn hello_with_locks(resume_token: Bytes) -> ClientFrame {
         client_id: "laptop".to_owned(),
         resume_token,
         capabilities: vec![LOCKS.to_owned(), "time-travel".to_owned()],
+        frame_bytes: None,
     })
 }
 

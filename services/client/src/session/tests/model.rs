@@ -2,6 +2,8 @@
 //! cut at any frame.
 
 mod client;
+mod locks;
+mod network;
 mod server;
 
 pub(super) use self::{

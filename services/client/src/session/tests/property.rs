@@ -23,6 +23,12 @@ enum Step {
         document: usize,
         poison: bool,
     },
+    /// The same under the document's lock, if it is held.
+    EditUnder(usize),
+    Lock(usize),
+    Unlock(usize),
+    /// The server takes a lock for expired.
+    Expire(usize),
     /// The session hears of an edit.
     HandOver,
     Connect,
@@ -52,6 +58,10 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
     ];
     let step = prop_oneof![
         8 => (document.clone(), prop::bool::weighted(0.07)).prop_map(|(document, poison)| Step::Edit { document, poison }),
+        3 => document.clone().prop_map(Step::EditUnder),
+        2 => document.clone().prop_map(Step::Lock),
+        1 => document.clone().prop_map(Step::Unlock),
+        1 => document.clone().prop_map(Step::Expire),
         8 => Just(Step::HandOver),
         4 => Just(Step::Connect),
         8 => (1_usize..4).prop_map(Step::Serve),
@@ -107,6 +117,18 @@ impl World {
                 client.under_way.push_back(input);
             }
             Step::Edit { .. } => {}
+            Step::EditUnder(document) if self.open[number][document] => {
+                if let Some((_, fencing)) = client.held(&id(document)) {
+                    let input = client.edit_under(&id(document), fencing);
+                    client.under_way.push_back(input);
+                }
+            }
+            Step::EditUnder(_) => {}
+            Step::Lock(document) => client.want_lock(now, &id(document)),
+            Step::Unlock(document) => client.leave_lock(now, &id(document)),
+            Step::Expire(document) => {
+                self.server.locks.remove(&id(document));
+            }
             Step::HandOver => client.hand_over(now),
             Step::Connect => client.connect(now),
             Step::Serve(count) => (0..count).for_each(|_| client.serve(&mut self.server)),
@@ -119,7 +141,10 @@ impl World {
             // one that refuses what it has, of a document that is closed before that was found out.
             Step::Mood(Mood::Forbidden) if self.server.rolled_back || self.open[number].contains(&false) => {}
             Step::Mood(mood) => client.mood = mood,
-            Step::Crash => client.crash(now),
+            Step::Crash => {
+                self.server.end_session(client.server_session);
+                client.crash(now);
+            }
             Step::RollBack(entries) => self.roll_back(entries),
             Step::Close(_) if client.mood == Mood::Forbidden || !self.server.forbidden.is_empty() => {}
             Step::Close(document) => {
@@ -180,6 +205,7 @@ impl World {
                     self.step(number, Step::HandOver);
                 }
                 (0..DOCUMENTS).for_each(|document| self.step(number, Step::Open(document)));
+                (0..DOCUMENTS).for_each(|document| self.step(number, Step::Unlock(document)));
                 for step in [Step::Connect, Step::Serve(9), Step::News, Step::Hear(99)] {
                     self.step(number, step);
                 }
@@ -189,6 +215,13 @@ impl World {
     }
 
     fn check(&self) {
+        // What was granted to somebody who was cut off is left to its time.
+        let was_cut = self.clients.iter().any(|client| client.was_cut);
+        assert!(
+            was_cut || self.server.locks.is_empty(),
+            "what nobody wants is given back"
+        );
+        self.clients.iter().for_each(Client::check_locks);
         for document in (0..DOCUMENTS).map(id) {
             let expected = self.server.document(&document).get_heads();
             for client in &self.clients {
@@ -238,8 +271,9 @@ impl World {
                 );
             }
             Outcome::Refused(_) => {
+                let was_late = client.made_under.contains(&edit.1);
                 assert!(
-                    poison.contains(&edit.1) || forbidden.contains(&edit.1),
+                    poison.contains(&edit.1) || forbidden.contains(&edit.1) || was_late,
                     "refused for no reason"
                 );
                 let unseen = client.refused_unseen.contains(&edit.1);
@@ -250,7 +284,8 @@ impl World {
             }
             Outcome::Dependent(on) => {
                 let taken_out = self.was_taken_out(&(edit.0.clone(), *on));
-                assert!(poison.contains(on) || forbidden.contains(on) || taken_out);
+                let was_late = self.clients.iter().any(|client| client.made_under.contains(on));
+                assert!(poison.contains(on) || forbidden.contains(on) || taken_out || was_late);
             }
         }
     }

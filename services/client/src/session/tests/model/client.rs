@@ -7,15 +7,15 @@ use std::{
 
 use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset},
-    native::{ClientFrame, encode, wire},
+    native::{ClientFrame, KNOWN_CAPABILITIES},
 };
 use automerge::{Automerge, ROOT, transaction::Transactable};
 use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
-    super::super::{Backoff, Event, Input, LinkStatus, Outcome, Parting, Session, Tuning},
-    server::{Mood, Served, Server},
+    super::super::{Backoff, Event, Input, LinkStatus, LockId, LockNews, Outcome, Session, Tuning},
+    server::{Mood, Served},
 };
 use crate::{
     replica::Replica,
@@ -47,6 +47,19 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) applied: BTreeMap<DocumentId, BTreeSet<u64>>,
     pub(in crate::session::tests) cursors: BTreeMap<DocumentId, Offset>,
     pub(in crate::session::tests) status: Option<LinkStatus>,
+    /// The session that the server gives it.
+    pub(in crate::session::tests) server_session: u128,
+    /// What the server can.
+    pub(in crate::session::tests) capabilities: &'static [&'static str],
+    /// It has lost a connection.
+    pub(in crate::session::tests) was_cut: bool,
+    /// Edits that were made under a lock.
+    pub(in crate::session::tests) made_under: HashSet<ChangeHash>,
+    /// Locks that are wanted, the newest last.
+    pub(super) wanted: Vec<(DocumentId, LockId)>,
+    pub(super) locks_wanted: u64,
+    /// What became of locks.
+    pub(in crate::session::tests) lock_news: Vec<(LockId, LockNews)>,
     pub(in crate::session::tests) dialing: bool,
     pub(in crate::session::tests) connected: bool,
     pub(in crate::session::tests) to_server: VecDeque<ClientFrame>,
@@ -55,9 +68,9 @@ pub(in crate::session::tests) struct Client {
     /// Refused while nobody looked at the document.
     pub(in crate::session::tests) refused_unseen: HashSet<ChangeHash>,
     disk: Option<Disk>,
-    served: Served,
+    pub(super) served: Served,
     pub(in crate::session::tests) mood: Mood,
-    last_ops: Option<Bytes>,
+    pub(super) last_ops: Option<Bytes>,
 }
 
 fn tuning() -> Tuning {
@@ -86,6 +99,13 @@ impl Client {
             applied: BTreeMap::new(),
             cursors: BTreeMap::new(),
             status: None,
+            server_session: number as u128,
+            capabilities: KNOWN_CAPABILITIES,
+            was_cut: false,
+            made_under: HashSet::new(),
+            wanted: Vec::new(),
+            locks_wanted: 0,
+            lock_news: Vec::new(),
             dialing: false,
             connected: false,
             to_server: VecDeque::new(),
@@ -172,6 +192,8 @@ impl Client {
         }
         self.disk = Some(disk);
         self.session = Session::new(tuning(), now, StdRng::seed_from_u64(self.number as u64));
+        self.server_session += 1 << 16;
+        self.forget_locks();
         for (document, changes) in left {
             for change in changes {
                 let document = document.clone();
@@ -192,16 +214,6 @@ impl Client {
     fn keep_all(&mut self, records: Vec<Record>) {
         if let Some(disk) = &mut self.disk {
             disk.file.append(records).unwrap();
-        }
-    }
-
-    /// As a new transport takes frames, but never many at once.
-    pub(in crate::session::tests) fn send(&mut self, now: Instant) {
-        while self.connected && self.to_server.len() < 3 {
-            let outgoing = self.session.poll_frame(now);
-            self.carry_out(now);
-            let Some(outgoing) = outgoing else { break };
-            self.to_server.push_back(outgoing.frame);
         }
     }
 
@@ -230,8 +242,7 @@ impl Client {
 
     fn keep_edit(&mut self, input: &Input) {
         if let Input::Edit { document, change, .. } = input {
-            let (hash, bytes) = (change.hash, change.bytes.clone());
-            self.keep(document, What::Local { hash, bytes });
+            self.keep(document, What::local(change));
         }
     }
 
@@ -243,7 +254,7 @@ impl Client {
         }
     }
 
-    fn carry_out(&mut self, now: Instant) {
+    pub(super) fn carry_out(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Dial => self.dialing = true,
@@ -317,98 +328,9 @@ impl Client {
                     self.session.handle(now, Input::Heads { document, heads });
                 }
                 Event::Link(status) => self.status = Some(status),
+                Event::Lock { lock, news, .. } => self.lock_news.push((lock, news)),
                 Event::Presence { .. } | Event::Following { .. } => {}
             }
-        }
-    }
-
-    /// The connection is gone, with everything that is on its way.
-    pub(in crate::session::tests) fn cut(&mut self) {
-        self.dialing = false;
-        self.connected = false;
-        self.to_server.clear();
-        self.to_client.clear();
-        self.served = Served::default();
-        self.last_ops = None;
-    }
-
-    pub(in crate::session::tests) fn disconnect(&mut self, now: Instant, code: Option<u16>) {
-        self.cut();
-        let reason = "cut".to_owned();
-        self.tell(now, Input::Disconnected(Parting { code, reason }));
-    }
-
-    pub(in crate::session::tests) fn connect(&mut self, now: Instant) {
-        if std::mem::take(&mut self.dialing) {
-            self.connected = true;
-            self.tell(now, Input::Connected { frame_bytes: 1 << 20 });
-        }
-    }
-
-    /// The server gets the next frame.
-    pub(in crate::session::tests) fn serve(&mut self, server: &mut Server) {
-        let Some(frame) = self.to_server.pop_front() else {
-            return;
-        };
-        let greeted = std::mem::replace(&mut self.served.greeted, true);
-        assert!(
-            greeted || matches!(frame, ClientFrame::Hello(_)),
-            "{frame:?} before a hello"
-        );
-        let answer = match frame {
-            ClientFrame::Hello(_) => Some(wire::ServerFrame::from(wire::Welcome {
-                session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.number as u128).as_bytes()),
-                limits: Some(wire::Limits {
-                    frame_bytes: 1 << 20,
-                    change_bytes: 1 << 20,
-                    submit_changes: 3,
-                    ..wire::Limits::default()
-                }),
-                resume_token: Bytes::from_static(b"to go on"),
-                ..wire::Welcome::default()
-            })),
-            ClientFrame::Submit(submit) => Some(server.submit(&submit, std::mem::replace(&mut self.mood, Mood::Fine))),
-            ClientFrame::Subscribe(subscribe) => server.subscribe(&mut self.served, subscribe),
-            ClientFrame::Unsubscribe(document) => {
-                self.served.subscriptions.remove(&document);
-                None
-            }
-            ClientFrame::Presence(presence) => {
-                server
-                    .present
-                    .insert((self.number, presence.document.clone()), presence);
-                None
-            }
-            ClientFrame::Ping(nonce) => Some(wire::ServerFrame::from(wire::Pong {
-                nonce,
-                server_time_ms: 0,
-            })),
-            ClientFrame::Fetch(_) => panic!("nobody fetches"),
-            ClientFrame::AcquireLock(_) | ClientFrame::ReleaseLock(_) | ClientFrame::ListLocks(_) => {
-                panic!("nobody locks")
-            }
-        };
-        self.to_client.extend(answer.iter().map(encode));
-    }
-
-    /// The server sends what it has to say.
-    pub(in crate::session::tests) fn tell_news(&mut self, server: &Server) {
-        for frame in server.news(&mut self.served) {
-            let frame = encode(&frame);
-            self.last_ops = Some(frame.clone());
-            self.to_client.push_back(frame);
-        }
-    }
-
-    /// The server says something twice.
-    pub(in crate::session::tests) fn repeat(&mut self) {
-        self.to_client.extend(self.last_ops.clone());
-    }
-
-    /// The client gets the next frame.
-    pub(in crate::session::tests) fn hear(&mut self, now: Instant) {
-        if let Some(frame) = self.to_client.pop_front() {
-            self.tell(now, Input::Frame(frame));
         }
     }
 }

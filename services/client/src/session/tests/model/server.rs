@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset},
-    native::{Presence, Start, Submit, Subscribe, wire},
+    locks::Fencing,
+    native::{AcquireLock, Presence, ReleaseLock, RequestId, Start, Submit, Subscribe, wire},
 };
 use automerge::{Automerge, Change, ReadDoc};
 use bytes::Bytes;
@@ -36,6 +37,9 @@ pub(in crate::session::tests) struct Server {
     /// Changes that it will never take.
     pub(in crate::session::tests) poison: HashSet<ChangeHash>,
     pub(in crate::session::tests) present: BTreeMap<(usize, DocumentId), Presence>,
+    /// Which session holds which lock, with which token.
+    pub(in crate::session::tests) locks: BTreeMap<DocumentId, (u128, Fencing)>,
+    tokens: u64,
 }
 
 /// The server's end of a connection.
@@ -71,14 +75,7 @@ impl Server {
 
     pub(in crate::session::tests) fn submit(&mut self, submit: &Submit, mood: Mood) -> wire::ServerFrame {
         use wire::RejectCode as Code;
-        let reject = |code: Code, retry_after_ms| {
-            wire::ServerFrame::from(wire::Reject {
-                request_id: submit.request.0,
-                code: code.into(),
-                retry_after_ms,
-                message: String::new(),
-            })
-        };
+        let reject = |code, retry_after_ms| no(submit.request, code, retry_after_ms);
         let hash = |bytes: &Bytes| new_change(&Change::from_bytes(bytes.to_vec()).unwrap()).hash;
         match mood {
             Mood::Overloaded => return reject(Code::Overloaded, Some(1_000)),
@@ -91,6 +88,16 @@ impl Server {
         }
         if submit.changes.iter().any(|bytes| self.poison.contains(&hash(bytes))) {
             return reject(Code::Invalid, None);
+        }
+        let is_new = |bytes| !self.stored.contains_key(&(submit.document.clone(), hash(bytes)));
+        if let Some(fencing) = submit.fencing
+            && self
+                .locks
+                .get(&submit.document)
+                .is_none_or(|(_, held)| *held != fencing)
+            && submit.changes.iter().any(is_new)
+        {
+            return reject(Code::StaleFencing, None);
         }
         let offsets = submit
             .changes
@@ -105,6 +112,46 @@ impl Server {
             offsets,
             tier: wire::Tier::Durable.into(),
         })
+    }
+
+    /// A session has a lock, or wants it.
+    pub(in crate::session::tests) fn acquire(&mut self, session: u128, acquire: &AcquireLock) -> wire::ServerFrame {
+        let held = self.locks.get(&acquire.document).copied();
+        let fencing = match (held, acquire.fencing) {
+            (Some((holder, held)), None) if holder == session => held,
+            (Some(_), None) => return no(acquire.request, wire::RejectCode::Locked, Some(1_000)),
+            (None, None) => {
+                self.tokens += 1;
+                Fencing(self.tokens)
+            }
+            (held, Some(token)) if held == Some((session, token)) => token,
+            (_, Some(_)) => return no(acquire.request, wire::RejectCode::StaleFencing, None),
+        };
+        self.locks.insert(acquire.document.clone(), (session, fencing));
+        let lock = wire::Lock {
+            fencing: fencing.0,
+            ..wire::Lock::default()
+        };
+        wire::ServerFrame::from(wire::LockGranted {
+            request_id: acquire.request.0,
+            lock: Some(lock),
+            ttl_ms: acquire.ttl_ms,
+        })
+    }
+
+    /// A session is over: nobody came back.
+    pub(in crate::session::tests) fn end_session(&mut self, session: u128) {
+        self.locks.retain(|_, (holder, _)| *holder != session);
+    }
+
+    /// A session gives a lock back.
+    pub(in crate::session::tests) fn release(&mut self, session: u128, release: &ReleaseLock) -> wire::ServerFrame {
+        if self.locks.get(&release.document) != Some(&(session, release.fencing)) {
+            return no(release.request, wire::RejectCode::StaleFencing, None);
+        }
+        self.locks.remove(&release.document);
+        let request_id = release.request.0;
+        wire::ServerFrame::from(wire::LockReleased { request_id })
     }
 
     pub(in crate::session::tests) fn subscribe(
@@ -122,12 +169,7 @@ impl Server {
         if let Start::After(offset) = start {
             let place = (offset.0 as usize).checked_sub(1);
             if place.is_some_and(|place| self.log.get(place).is_none_or(Option::is_none)) {
-                return Some(wire::ServerFrame::from(wire::Reject {
-                    request_id: request.0,
-                    code: wire::RejectCode::NoSuchPlace.into(),
-                    retry_after_ms: None,
-                    message: String::new(),
-                }));
+                return Some(no(request, wire::RejectCode::NoSuchPlace, None));
             }
             served.subscriptions.insert(document, offset.0 as usize);
             return None;
@@ -159,6 +201,7 @@ impl Server {
         self.log.iter_mut().skip(length).for_each(|entry| *entry = None);
         self.stored.retain(|_, offset| offset.0 <= length as u64);
         self.present.clear();
+        self.locks.clear();
         self.rolled_back = true;
     }
 
@@ -193,4 +236,13 @@ impl Server {
         }
         frames
     }
+}
+
+fn no(request: RequestId, code: wire::RejectCode, retry_after_ms: Option<u32>) -> wire::ServerFrame {
+    wire::ServerFrame::from(wire::Reject {
+        request_id: request.0,
+        code: code.into(),
+        retry_after_ms,
+        message: String::new(),
+    })
 }
