@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::{
     ledger::tell,
-    native_client::{NativeClient, fetch, subscribe},
+    native_client::{NativeClient, fetch, hello, subscribe},
     server::{DEADLINE, Server, document, until},
 };
 
@@ -160,7 +160,7 @@ async fn who_does_not_read_is_closed_as_a_slow_reader() {
     .await;
     let id = document(1);
     // Too much is said to it.
-    let mut client = NativeClient::welcomed(&server).await;
+    let mut client = NativeClient::connect_narrow(&server).await.saying(hello()).await;
     let ping = Frame::Binary(ClientFrame::Ping(1).encode());
     let flood = async {
         while client.socket.feed(ping.clone()).await.is_ok() {
