@@ -11,6 +11,8 @@
 //!   ends at once when it cannot be resumed;
 //! * nothing on the way of a frame waits: [`SessionHandle::heard`] and [`Traffic`] are a few atomic operations.
 
+mod info;
+mod name;
 pub mod record;
 pub mod state;
 pub mod token;
@@ -22,9 +24,11 @@ pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/session/aether.v1.rs"));
 }
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::{
+    info::{SessionFilter, SessionInfo, SessionPage, SessionStatistics},
+    name::{CLIENT_ID_BYTES, ClientId, NodeId},
     state::{IllegalTransition, SessionState},
     token::ResumeToken,
     traffic::{Traffic, TrafficStats},
@@ -34,9 +38,6 @@ use crate::{
     documents::{BoxFuture, Retry},
     id::{ConnectionId, DocumentId, Offset, SessionId},
 };
-
-/// Bytes of a client's name: that of the native protocol's `Hello`, and of an automerge-repo peer id.
-pub const CLIENT_ID_BYTES: usize = 256;
 
 /// Attributes of one session; at worst it takes [`ATTRIBUTES_BYTES`] of memory and of disk for them.
 pub const ATTRIBUTES: usize = 32;
@@ -52,58 +53,6 @@ pub const CURSORS: usize = 1024;
 
 /// Sessions in one page of a list.
 pub const PAGE: usize = 1000;
-
-/// The name that a client keeps for as long as its local data lives. Whatever it says; not authenticated.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(Arc<str>);
-
-impl ClientId {
-    /// A client's name; `None` when it is longer than [`CLIENT_ID_BYTES`]. It may be empty, as long as it is not known.
-    pub fn named(name: &str) -> Option<Self> {
-        (name.len() <= CLIENT_ID_BYTES).then(|| Self(Arc::from(name)))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The empty name: of a client that has not said it.
-impl Default for ClientId {
-    fn default() -> Self {
-        Self(Arc::from(""))
-    }
-}
-
-/// One process that serves clients, unique within the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(Arc<str>);
-
-impl NodeId {
-    /// A node's name; `None` unless it has 1 to 64 letters, digits, `-` or `_`, so that it can stand in keys and subjects.
-    pub fn named(name: &str) -> Option<Self> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        ((1..=64).contains(&name.len()) && name.bytes().all(fits)).then(|| Self(Arc::from(name)))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// How a client speaks with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -237,87 +186,6 @@ pub trait SessionHandle: Send + Sync {
     fn end(self: Box<Self>);
 }
 
-/// A session as others see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SessionInfo {
-    /// Its id. Later sessions have greater ones, as far as clocks agree.
-    pub id: SessionId,
-    /// Whose it is.
-    pub principal: Principal,
-    /// What the client calls itself.
-    pub client: ClientId,
-    /// On which node.
-    pub node: NodeId,
-    /// The connection there, while there is one.
-    pub connection: Option<ConnectionId>,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// The client's address; that of the last connection, when there is none.
-    pub peer: Option<SocketAddr>,
-    /// When it was made, milliseconds since 1970.
-    pub created_ms: u64,
-    /// When something was last heard of it, milliseconds since 1970. Of a session on another node not newer than a third of
-    /// the time after which the node itself would be forgotten.
-    pub heard_ms: u64,
-    /// Its state.
-    pub state: SessionState,
-    /// Whether it can be resumed.
-    pub resumable: bool,
-    /// What the application says about it.
-    pub attributes: Attributes,
-    /// Up to where it was told of each document.
-    pub cursors: Cursors,
-    /// What was exchanged with it on this node, since it was made or the node started.
-    pub traffic: TrafficStats,
-    /// Grows with each change of what was said of the session, its state or its cursors, as seen from this node.
-    pub revision: u64,
-}
-
-/// Which sessions are meant; all of what is given must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SessionFilter {
-    /// Whose.
-    pub principal: Option<Principal>,
-    /// On which connection of which node.
-    pub connection: Option<(NodeId, ConnectionId)>,
-    /// On which node.
-    pub node: Option<NodeId>,
-    /// In one of these states; in any when empty.
-    pub states: Vec<SessionState>,
-    /// With a cursor in this document.
-    pub document: Option<DocumentId>,
-}
-
-/// A page of a list.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct SessionPage {
-    /// In the order of their ids. A page can have few of them, or none, although more follow.
-    pub sessions: Vec<SessionInfo>,
-    /// The id after which to go on; `None` when that was all.
-    pub next: Option<SessionId>,
-}
-
-/// How many sessions there are, and what became of the others.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SessionStatistics {
-    /// Sessions in each state, in the order of [`SessionState::ALL`]. Those that are closed are not kept: zero.
-    pub in_state: [u64; SessionState::ALL.len()],
-    /// Principals who have a session.
-    pub principals: u64,
-    /// Opened since the start of this node.
-    pub opened: u64,
-    /// Resumed since then.
-    pub resumed: u64,
-    /// Tokens that were not good for anything, since then.
-    pub resume_refused: u64,
-    /// Ended since then.
-    pub ended: u64,
-    /// Of those, without a word.
-    pub expired: u64,
-    /// What was exchanged with all sessions since then.
-    pub traffic: TrafficStats,
-}
-
 /// Why a call about a session failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
@@ -401,13 +269,5 @@ mod tests {
         let many = |n: usize| (0..n).map(|n| (format!("{n}"), String::new())).collect();
         assert_eq!(check_attributes(&many(ATTRIBUTES)), Ok(()));
         assert!(check_attributes(&many(ATTRIBUTES + 1)).is_err());
-    }
-
-    #[test]
-    fn names_that_could_not_stand_in_a_subject_are_no_nodes() {
-        assert!(NodeId::named("gateway-1_a").is_some());
-        for bad in ["", "a.b", "a b", ">", "*", "ä", &"n".repeat(65)] {
-            assert_eq!(NodeId::named(bad), None, "{bad:?}");
-        }
     }
 }

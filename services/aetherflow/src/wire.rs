@@ -109,7 +109,8 @@ pub(crate) async fn run(mut config: Config, mode: Mode, sources: Sources, filter
         },
     };
     tokio::spawn(reloader.run(hangups, requests, shutdown.clone()));
-    let grpc = listen_grpc(&config, &door, throttle, tls, &keeper, &metrics, &shutdown)?;
+    let guard = config.grpc.enabled.then(|| guard(&door, throttle));
+    let grpc = listen_grpc(&config, guard, tls, &keeper, &metrics, &shutdown)?;
     gateway.ready();
     announce(&config, &door, &gateway, quantum.as_ref(), grpc);
 
@@ -144,21 +145,23 @@ fn listen_quantum(
     quantum::start(config, address, native, metrics, shutdown).map(Some)
 }
 
+/// Who may call what over gRPC; a revoked key ends what was begun with it.
+fn guard(door: &Door, throttle: Arc<dyn Throttle>) -> Arc<Guard> {
+    let guard = Arc::new(Guard::new(door.gatekeeper.clone(), throttle, door.is_open));
+    let watcher: Arc<dyn AccessWatcher> = guard.clone();
+    door.gatekeeper.watch(&watcher);
+    guard
+}
+
 fn listen_grpc(
     config: &Config,
-    door: &Door,
-    throttle: Arc<dyn Throttle>,
+    guard: Option<Arc<Guard>>,
     tls: Option<Arc<Tls>>,
     keeper: &SessionKeeper,
     metrics: &Metrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Option<SocketAddr>> {
-    if !config.grpc.enabled {
-        return Ok(None);
-    }
-    let guard = Arc::new(Guard::new(door.gatekeeper.clone(), throttle, door.is_open));
-    let watcher: Arc<dyn AccessWatcher> = guard.clone();
-    door.gatekeeper.watch(&watcher);
+    let Some(guard) = guard else { return Ok(None) };
     grpc::start(&config.grpc, keeper.service(), guard, tls, metrics, shutdown).map(Some)
 }
 

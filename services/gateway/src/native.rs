@@ -8,6 +8,7 @@
 //! | `locks` | what is asked about locks |
 //! | `followed` | the documents that the client follows |
 //! | `subscription` | one of them: from what the log tells to frames |
+//! | `voice` | saying something to the client, and asking what it may do |
 //! | `carrier` | serving it on a transport of whole messages |
 //!
 //! **Owns** a client's session, its requests and subscriptions. **Inputs**: whole frames in order. **Effects**:
@@ -27,6 +28,7 @@ mod session;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use std::{
     collections::VecDeque,
@@ -37,11 +39,11 @@ use std::{
 };
 
 use aetherflow_schema::{
-    access::{AuthFailure, Denied, Grant, Identity, Operation},
+    access::{AuthFailure, Identity, Operation},
     close::CloseCode,
     documents::PeerSink,
     id::{DocumentId, Offset},
-    native::{self, RequestId, encode, wire},
+    native::{self, wire},
     presence::Present,
     sessions::{self, ClientId, Resume, ResumeToken, SessionError, SessionHandle},
 };
@@ -54,16 +56,15 @@ use self::{
     greeting::{Greeting, Welcomed},
     identifying::Identifying,
     session::{Action, Session, SessionLimits, Terms},
+    voice::Voice,
 };
 use crate::{
     caller::{Lease, Shown, Who, now_ms, now_s},
     close::Close,
-    metrics::native::Said,
     outbound::Outbound,
     protocol::{Parting, Protocol},
     shared::Shared,
     stay::Guest,
-    websocket::Frame,
 };
 
 /// One connection's end of the protocol.
@@ -86,54 +87,6 @@ pub(crate) struct Native {
     greeting: Option<Greeting>,
     /// What was read together with it: no more is read until it is answered.
     behind: VecDeque<Bytes>,
-}
-
-/// A way to speak to the client.
-#[derive(Clone)]
-struct Voice {
-    shared: Arc<Shared>,
-    outbound: Arc<Outbound>,
-    who: Arc<Who>,
-}
-
-impl Voice {
-    /// Queues a frame; `false` when the connection ends.
-    fn say(&self, document: Option<&DocumentId>, frame: impl Into<wire::ServerFrame>) -> bool {
-        let frame: wire::ServerFrame = frame.into();
-        let Some(kind) = frame.kind.as_ref().map(Said::from) else {
-            return true;
-        };
-        let payload = encode(&frame);
-        let bytes = payload.len();
-        let queued = self.outbound.push_frame(Frame::binary(payload).about(document));
-        if queued {
-            self.shared.metrics.native.said(kind, bytes);
-        }
-        queued
-    }
-
-    /// Why the client is not sent a payload of so many bytes, if it takes none so long.
-    fn too_long(&self, bytes: usize) -> Option<String> {
-        let limit = self.outbound.longest();
-        (bytes > limit).then(|| format!("the document needs a frame of {bytes} bytes; the client takes {limit}"))
-    }
-
-    fn reject(&self, document: Option<&DocumentId>, reject: wire::Reject) {
-        self.shared.metrics.native.rejected(reject.code());
-        self.say(document, reject);
-    }
-
-    /// Asks the access policy.
-    fn grant(&self, operation: Operation, document: &DocumentId) -> Result<Grant, Denied> {
-        Grant::check(&*self.shared.access, &self.who.caller(), operation, document)
-    }
-
-    /// The answer to a request that the policy did not allow.
-    fn forbid(&self, document: &DocumentId, request: RequestId, denied: &Denied) {
-        tracing::debug!(connection = %self.outbound.id(), error = %denied, "refused");
-        let reject = wire::Reject::never(request, wire::RejectCode::Forbidden, denied.reason);
-        self.reject(Some(document), reject);
-    }
 }
 
 impl Native {

@@ -143,7 +143,7 @@ impl Outbound {
             Offered::Taken => true,
             Offered::Gone => false,
             Offered::Full => {
-                let detail = format!("{} bytes are queued", self.held());
+                let detail = format!("{} bytes are queued", lock(&self.state).held());
                 self.end(Ending::Now(Close::because(CloseCode::SlowReader, detail)));
                 false
             }
@@ -152,13 +152,24 @@ impl Outbound {
 
     /// Queues a frame if there is room, without counting it.
     pub(crate) fn offer(&self, frame: Frame) -> Offered {
+        let bytes = frame.len();
+        self.queue(frame, |held| held == 0 || held + bytes <= self.limit)
+    }
+
+    /// Queues a frame unless the queue is half full: whether it was queued. Not counted.
+    pub(crate) fn push_unless_half_full(&self, frame: Frame) -> bool {
+        let bytes = frame.len();
+        self.queue(frame, |held| held + bytes <= self.limit / 2) == Offered::Taken
+    }
+
+    /// Queues a frame if there is room beside the bytes that are held.
+    fn queue(&self, frame: Frame, has_room: impl FnOnce(usize) -> bool) -> Offered {
         let waker = {
             let mut state = lock(&self.state);
             if state.over || state.ending.is_some() {
                 return Offered::Gone;
             }
-            let held = state.queued + state.writing;
-            if held > 0 && held + frame.len() > self.limit {
+            if !has_room(state.held()) {
                 return Offered::Full;
             }
             state.queued += frame.len();
@@ -171,11 +182,6 @@ impl Outbound {
         Offered::Taken
     }
 
-    /// Queues a frame unless the queue is half full: whether it was queued. Not counted.
-    pub(crate) fn push_unless_half_full(&self, frame: Frame) -> bool {
-        self.held() + frame.len() <= self.limit / 2 && self.push_frame(frame)
-    }
-
     /// Waits until so many bytes more leave the queue half empty, or it is empty altogether; `false` when the connection
     /// ends. One whose peer takes nothing at all for as long as `patience` is ended.
     pub(crate) async fn room(&self, bytes: usize, patience: Duration) -> bool {
@@ -186,7 +192,7 @@ impl Outbound {
                 if state.over || state.ending.is_some() {
                     return false;
                 }
-                let held = state.queued + state.writing;
+                let held = state.held();
                 if held == 0 || held + bytes <= self.limit / 2 {
                     return true;
                 }
@@ -196,11 +202,6 @@ impl Outbound {
                 self.end(Ending::Now(Close::because(CloseCode::SlowReader, detail)));
             }
         }
-    }
-
-    fn held(&self) -> usize {
-        let state = lock(&self.state);
-        state.queued + state.writing
     }
 
     /// Queues an ephemeral message unless the queue is half full.
@@ -305,6 +306,11 @@ impl Outbound {
 }
 
 impl State {
+    /// Bytes that are not written yet.
+    fn held(&self) -> usize {
+        self.queued + self.writing
+    }
+
     fn end(&mut self, ending: Ending) -> Option<Waker> {
         let overrules = matches!((&self.ending, &ending), (Some(Ending::Finish(_)), Ending::Now(_)));
         if self.over || (self.ending.is_some() && !overrules) {

@@ -8,13 +8,14 @@
 //! **On failure** of an append the author is told that the edit is not saved; of applying an entry, that entry is set aside
 //! and the rest of the document goes on; of building the document from the log, the actor ends and its peers connect anew.
 //!
-//! `input` lists what can be asked; `frames` has what peers say, `calls` what is asked by HTTP, `submit` what is asked by
+//! `input` lists what can be asked, `flight` what is on its way through the log; `frames` has what peers say, `calls` what is asked by HTTP, `submit` what is asked by
 //! clients that know changes and offsets, `fence` whether what was made under a lock may still be placed, `apart` how
 //! committed entries are applied, `lost` what happens when they cannot be, `rest` what happens when nobody asks.
 
 mod apart;
 mod calls;
 mod fence;
+mod flight;
 mod frames;
 mod input;
 mod lost;
@@ -23,18 +24,17 @@ mod submit;
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    pin::pin,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use aetherflow_oplog::{AppendError, Appended, LogHandle, PendingAppend, StorageError};
+use aetherflow_oplog::{LogHandle, StorageError};
 use aetherflow_schema::{
-    document_log::Submitted,
-    documents::{DocumentError, Written},
+    documents::DocumentError,
     id::{DocumentId, Offset},
-    locks::Pass,
 };
-use automerge::{Automerge, Change};
+use automerge::Automerge;
 use tokio::{
     sync::mpsc,
     task,
@@ -42,14 +42,11 @@ use tokio::{
 };
 
 pub(crate) use self::input::{Answer, Input};
-use self::lost::Lost;
-use self::{apart::Unapplied, input::fail};
+use self::{flight::InFlight, input::fail, lost::Lost};
 use crate::{
     content::{Content, Live, Loaded, SetAside},
-    history,
-    intake::Received,
-    load,
-    peers::{Peers, SessionKey},
+    history, load,
+    peers::Peers,
     service::Shared,
 };
 
@@ -80,28 +77,6 @@ impl Size {
     fn is_large(self) -> bool {
         self.bytes > LARGE_BYTES || self.rows > LARGE_ROWS
     }
-}
-
-/// Where something that was appended stands in the log.
-struct Placed {
-    offsets: Vec<Offset>,
-    /// Those of them that were not in the log before.
-    fresh: Vec<Offset>,
-}
-
-/// What is applied once its entries are committed.
-enum Then {
-    Frame(SessionKey, Received),
-    Write(Box<Automerge>, Answer<Written>),
-    Submit(Vec<Change>, Answer<Submitted>),
-}
-
-struct InFlight {
-    commit: Option<PendingAppend>,
-    then: Then,
-    size: Size,
-    /// Of what was made under a lock: nobody else gets it before this is applied, or has failed.
-    pass: Option<Box<dyn Pass>>,
 }
 
 /// See the [module](self).
@@ -182,9 +157,13 @@ impl Actor {
     }
 
     async fn serve(&mut self) -> Result<(), Lost> {
+        let mut alarm = pin!(time::sleep_until(self.due_at()));
         loop {
-            let quiet = self.rest_at();
-            let flush_at = self.flush_at;
+            let due = self.due_at();
+            // Every input moves it away, and one that goes off too early costs less than moving it each time.
+            if due < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(due);
+            }
             let room = self.in_flight.len() < IN_FLIGHT;
             let commit = self.in_flight.front_mut().and_then(|first| first.commit.as_mut());
             let committing = commit.is_some();
@@ -197,23 +176,18 @@ impl Actor {
                 input = self.inbox.recv(), if room => match input {
                     Some(input) => {
                         self.last_use = Instant::now();
-                        self.take(input).await?;
-                        for _ in 1..TOGETHER {
-                            match self.inbox.try_recv() {
-                                Ok(input) if self.in_flight.len() < IN_FLIGHT => self.take(input).await?,
-                                Ok(input) => { self.take(input).await?; break }
-                                Err(_) => break,
-                            }
-                        }
+                        self.take_together(input).await?;
                     }
                     None => break,
                 },
-                () = time::sleep_until(flush_at.unwrap_or(quiet)), if flush_at.is_some() => {}
-                () = time::sleep_until(quiet) => {
-                    if self.rest().await {
-                        return Ok(());
+                () = alarm.as_mut() => {
+                    let now = Instant::now();
+                    if self.flush_at.is_none_or(|at| at > now) {
+                        if self.rest_at() <= now && self.rest().await {
+                            return Ok(());
+                        }
+                        continue;
                     }
-                    continue;
                 }
             }
             self.settle().await?;
@@ -222,6 +196,27 @@ impl Actor {
         }
         self.save_snapshot().await;
         self.shared.forget(&self.document);
+        Ok(())
+    }
+
+    /// When there is something to do though nothing comes.
+    fn due_at(&self) -> Instant {
+        let rest = self.rest_at();
+        self.flush_at.map_or(rest, |flush| flush.min(rest))
+    }
+
+    /// Takes an input, and what came together with it.
+    async fn take_together(&mut self, input: Input) -> Result<(), Lost> {
+        self.take(input).await?;
+        for _ in 1..TOGETHER {
+            if self.in_flight.len() >= IN_FLIGHT {
+                break;
+            }
+            match self.inbox.try_recv() {
+                Ok(input) => self.take(input).await?,
+                Err(_) => break,
+            }
+        }
         Ok(())
     }
 
@@ -255,41 +250,6 @@ impl Actor {
         Ok(())
     }
 
-    /// The entries of the first frame in flight are committed, or failed.
-    async fn committed(&mut self, result: Result<Appended, AppendError>) -> Result<(), Lost> {
-        let Some(first) = self.in_flight.pop_front() else {
-            return Ok(());
-        };
-        let _pass = first.pass;
-        match result {
-            Ok(appended) => {
-                // Those that were in the log before were counted and applied before.
-                let is_fresh = |offset: &Offset| *offset > self.offset;
-                let fresh: Vec<_> = appended.offsets.iter().copied().filter(is_fresh).collect();
-                self.unsaved += fresh.len() as u64;
-                self.offset = self.offset.max(appended.last());
-                let placed = Placed {
-                    offsets: appended.offsets,
-                    fresh,
-                };
-                return self.apply(first.then, placed, first.size).await;
-            }
-            Err(error) => {
-                self.uncertain |= matches!(error, AppendError::Unknown(_));
-                match first.then {
-                    Then::Frame(key, _) => self.peers.refuse(key, error.to_string()),
-                    Then::Write(_, answer) => {
-                        let _ = answer.send(Err(append_error(error)));
-                    }
-                    Then::Submit(_, answer) => {
-                        let _ = answer.send(Err(append_error(error)));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The log takes writes again, and has been looked at: what was stored after all is part of the document.
     async fn resumed(&mut self) -> Result<(), Lost> {
         // What is uncertain may have been appended when the document was last open, before it was loaded here.
@@ -299,28 +259,6 @@ impl Actor {
         }
         self.peers.ask_refused_again();
         Ok(())
-    }
-
-    /// Applies what is in flight and waits for nothing, up to the first that does.
-    async fn settle(&mut self) -> Result<(), Lost> {
-        while self.in_flight.front().is_some_and(|first| first.commit.is_none()) {
-            if let Some(first) = self.in_flight.pop_front() {
-                let nowhere = Placed {
-                    offsets: Vec::new(),
-                    fresh: Vec::new(),
-                };
-                self.apply(first.then, nowhere, first.size).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn apply(&mut self, then: Then, placed: Placed, size: Size) -> Result<(), Lost> {
-        match then {
-            Then::Submit(changes, answer) => self.apply_submitted(changes, placed, answer, size).await,
-            Then::Frame(key, message) => self.apply_frame(key, message, &placed.fresh, size).await,
-            Then::Write(doc, answer) => self.apply_written(*doc, &placed.fresh, answer, size).await,
-        }
     }
 
     fn after_change(&mut self, before: &[automerge::ChangeHash]) {
@@ -384,32 +322,4 @@ fn flatten<T>(result: Result<Result<T, StorageError>, task::JoinError>) -> Resul
 
 fn unreadable(error: StorageError) -> DocumentError {
     DocumentError::Unreadable(error.to_string())
-}
-
-/// Tells whoever is waiting for it what became of something committed.
-fn answer_committed<A, T>(
-    answer: Answer<A>,
-    applied: Result<Result<T, Unapplied>, Lost>,
-    done: impl FnOnce(T) -> A,
-) -> Result<(), Lost> {
-    let (said, goes_on) = match applied {
-        Ok(Ok(applied)) => (Ok(done(applied)), Ok(())),
-        Ok(Err(why)) => (
-            Err(DocumentError::Invalid(format!("stored, and set aside: {why}"))),
-            Ok(()),
-        ),
-        Err(lost) => (Err(lost.unknown()), Err(lost)),
-    };
-    let _ = answer.send(said);
-    goes_on
-}
-
-fn append_error(error: AppendError) -> DocumentError {
-    match error {
-        AppendError::Overloaded => DocumentError::Overloaded,
-        AppendError::ReadOnly(reason) => DocumentError::ReadOnly(reason),
-        AppendError::Unknown(reason) => DocumentError::Unknown(reason),
-        AppendError::Quarantined(reason) => DocumentError::Unreadable(reason),
-        AppendError::Invalid(reason) => DocumentError::Invalid(reason),
-    }
 }

@@ -86,7 +86,7 @@ pub(crate) fn take_in(
         for (kind, chunk) in guard::chunks(part).map_err(|error| error.to_string())? {
             match kind {
                 ChunkKind::Change | ChunkKind::CompressedChange => {
-                    let (change, entry) = single(document, author, chunk)?;
+                    let (change, entry) = single(document, author, Bytes::copy_from_slice(chunk))?;
                     entries.push(entry);
                     changes.push(change);
                 }
@@ -136,7 +136,7 @@ pub(crate) fn take_changes(
 ) -> Result<(Vec<Change>, Vec<EncodedEntry>), String> {
     let changes = changes.what;
     let single = |(place, bytes): (usize, &Bytes)| {
-        single(document, author, bytes).map_err(|reason| complaint(place, &changes, &reason))
+        single(document, author, bytes.clone()).map_err(|reason| complaint(place, &changes, &reason))
     };
     changes.iter().enumerate().map(single).collect()
 }
@@ -169,9 +169,9 @@ pub(crate) fn take_file(file: Weighed<Bytes>) -> Result<Automerge, String> {
 }
 
 /// One change and its entry.
-fn single(document: &DocumentId, author: &Author, chunk: &[u8]) -> Result<(Change, EncodedEntry), String> {
+fn single(document: &DocumentId, author: &Author, chunk: Bytes) -> Result<(Change, EncodedEntry), String> {
     let change = contained(|| Change::from_bytes(chunk.to_vec()))?.map_err(|error| error.to_string())?;
-    contained(|| sound::check(chunk, &change))?.map_err(|error| error.to_string())?;
+    contained(|| sound::check(&chunk, &change))?.map_err(|error| error.to_string())?;
     let op_id = OpId(change.hash().0);
     let entry = encode(draft(document, author, EntryKind::Change, op_id, chunk))?;
     Ok((change, entry))
@@ -186,13 +186,15 @@ pub(crate) fn whole(document: &DocumentId, author: &Author, loaded: &Automerge, 
     let changes = loaded.get_changes(&[]);
     if changes.len() > SINGLY {
         let op_id = OpId(*blake3::hash(file).as_bytes());
-        return vec![draft(document, author, EntryKind::Document, op_id, file)];
+        let payload = Bytes::copy_from_slice(file);
+        return vec![draft(document, author, EntryKind::Document, op_id, payload)];
     }
     changes
         .iter()
         .map(|change| {
             let op_id = OpId(change.hash().0);
-            draft(document, author, EntryKind::Change, op_id, change.raw_bytes())
+            let payload = Bytes::copy_from_slice(change.raw_bytes());
+            draft(document, author, EntryKind::Change, op_id, payload)
         })
         .collect()
 }
@@ -203,19 +205,19 @@ fn load_chunk(chunk: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
     Ok(loaded)
 }
 
-fn draft(document: &DocumentId, author: &Author, kind: EntryKind, op_id: OpId, payload: &[u8]) -> EntryDraft {
+fn draft(document: &DocumentId, author: &Author, kind: EntryKind, op_id: OpId, payload: Bytes) -> EntryDraft {
     EntryDraft {
         kind,
         document: document.clone(),
         op_id,
         author: author.clone(),
         trace: None,
-        payload: Bytes::copy_from_slice(payload),
+        payload,
     }
 }
 
 /// The entry that says a document was made.
 pub(crate) fn created(document: &DocumentId, author: &Author) -> EntryDraft {
     let op_id = OpId(*blake3::hash(b"created").as_bytes());
-    draft(document, author, EntryKind::Created, op_id, b"")
+    draft(document, author, EntryKind::Created, op_id, Bytes::new())
 }

@@ -14,7 +14,7 @@ use aetherflow_schema::{
 use automerge::sync::{self, Capability, MessageFlags};
 use tokio::time::Instant;
 
-use self::message::{Made, Outgoing, next_message};
+use self::message::{Outgoing, Said, next_message};
 use crate::{content::Content, to_schema};
 
 /// Messages with changes that a peer may leave unanswered before they gather: one that is busy gets few large messages
@@ -151,7 +151,7 @@ impl Peers {
         let mut again: Option<Instant> = None;
         let present = !matches!(content, Content::Absent);
         let awaited = !present && self.somebody_has_it();
-        let mut made: Vec<Made> = Vec::new();
+        let mut said = Said::default();
         for state in self.states.values_mut().filter(|state| state.touched) {
             if !present && state.asked {
                 // An upload is under way: it is worth waiting for.
@@ -176,7 +176,7 @@ impl Peers {
             if state.awaits_whole {
                 continue;
             }
-            if let Some(Outgoing { message, carries }) = next_message(state, content, &mut made) {
+            if let Some(Outgoing { message, carries }) = next_message(state, content, &mut said) {
                 if carries {
                     state.unanswered = (unanswered + 1, now);
                 }

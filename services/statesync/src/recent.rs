@@ -63,7 +63,7 @@ impl Recent {
         let step = Step {
             before,
             hashes: changes.iter().map(Change::hash).collect(),
-            bytes: changes.iter().flat_map(|change| change.raw_bytes()).copied().collect(),
+            bytes: changes.iter().map(Change::raw_bytes).collect::<Vec<_>>().concat(),
         };
         self.bytes += step.bytes.len();
         self.steps.push_back(step);
@@ -84,10 +84,10 @@ impl Recent {
             return None;
         }
         let first = self.steps.iter().rposition(|step| step.before == heads)?;
-        let steps = || self.steps.iter().skip(first);
+        let steps: Vec<_> = self.steps.range(first..).collect();
         Some(Since {
-            hashes: steps().flat_map(|step| step.hashes.iter().copied()).collect(),
-            bytes: steps().flat_map(|step| step.bytes.iter().copied()).collect(),
+            hashes: steps.iter().flat_map(|step| &step.hashes).copied().collect(),
+            bytes: steps.iter().map(|step| &*step.bytes).collect::<Vec<_>>().concat(),
         })
     }
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
+mod faults;
 mod grpc;
 mod http;
 mod live;

@@ -30,8 +30,8 @@ use tokio::{
 };
 
 use super::{
-    Voice,
     locks::{self, LockRequest},
+    voice::Voice,
 };
 use crate::{metrics::native::Said, websocket::Frame};
 

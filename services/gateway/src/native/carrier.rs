@@ -7,6 +7,7 @@
 //! there is room, and an end that was decided comes at once.
 
 use std::{
+    collections::VecDeque,
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
@@ -69,7 +70,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, carrier: &dyn Carrier) {
             outbound,
             receiving: None,
             sending: None,
-            batch: Vec::new(),
+            batch: VecDeque::new(),
             finishing: None,
         };
         poll_fn(|context| connection.poll(context)).await
@@ -94,8 +95,8 @@ struct Connection<'a> {
     receiving: Option<BoxFuture<'a, Result<Bytes, Option<u16>>>>,
     /// A message on its way, and its bytes in the queue.
     sending: Option<(usize, BoxFuture<'a, bool>)>,
-    /// What comes next, the first one last.
-    batch: Vec<Frame>,
+    /// What comes next.
+    batch: VecDeque<Frame>,
     /// The server stops: how to close when everything is done.
     finishing: Option<Close>,
 }
@@ -171,7 +172,7 @@ impl Connection<'_> {
             }
             self.sending = None;
         }
-        let Some(frame) = self.batch.pop() else {
+        let Some(frame) = self.batch.pop_front() else {
             return Poll::Pending;
         };
         let bytes = frame.len();
@@ -182,13 +183,9 @@ impl Connection<'_> {
 
     fn poll_outbound(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Option<Close>>> {
         let hungry = self.sending.is_none();
-        let mut batch = Default::default();
-        match self.outbound.poll_take(hungry, &mut batch, context) {
+        match self.outbound.poll_take(hungry, &mut self.batch, context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                self.batch = batch.into_iter().rev().collect();
-                Poll::Ready(Ok(()))
-            }
+            Poll::Ready(None) => Poll::Ready(Ok(())),
             Poll::Ready(Some(Ending::Now(close))) => Poll::Ready(Err(Some(close))),
             Poll::Ready(Some(Ending::Finish(close))) => {
                 self.protocol.stop(&close);

@@ -12,7 +12,7 @@ use aetherflow_schema::{
     native::Subscribe,
 };
 
-use super::{Voice, subscription::Subscription};
+use super::{subscription::Subscription, voice::Voice};
 
 /// See the [module](self).
 pub(super) struct Followed {

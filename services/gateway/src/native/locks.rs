@@ -14,7 +14,7 @@ use aetherflow_schema::{
 };
 use tokio::time::timeout;
 
-use super::Voice;
+use super::voice::Voice;
 
 /// What can be asked.
 #[derive(Debug, PartialEq)]

@@ -18,7 +18,7 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 
-use super::Voice;
+use super::voice::Voice;
 use crate::{audience::Reviewed, lock, metrics::native::Said, websocket::Frame};
 
 /// See the [module](self).

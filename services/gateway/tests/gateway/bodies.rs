@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    http::{Answer, create, parse},
+    http_client::{Answer, create, parse, post_json, request},
     server::{DEADLINE, Server, document},
 };
 
@@ -80,4 +80,52 @@ async fn who_asks_and_does_not_read_is_given_up() {
     let ask = format!("GET /v1/documents/{id} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
     let asking = async { while socket.write_all(ask.as_bytes()).await.is_ok() {} };
     timeout(DEADLINE, asking).await.expect("an end");
+}
+
+#[tokio::test]
+async fn encoded_bodies_are_refused_whoever_reads_them() {
+    let server = Server::start().await;
+    let address = server.address;
+    for path in [
+        "/v1/documents",
+        "/v1/documents/import",
+        &format!("/v1/documents/{}/links", document(1)),
+    ] {
+        for encoding in ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"] {
+            let headers = [("Content-Type", "application/json"), ("Content-Encoding", encoding)];
+            let answer = request(address, "POST", path, &headers, b"{}").await;
+            assert_eq!(
+                (answer.status, &*answer.problem()),
+                (415, "content-encoding"),
+                "{path} {encoding}"
+            );
+            assert_eq!(answer.headers["accept-encoding"], "identity");
+        }
+    }
+    let headers = [("Content-Type", "application/json"), ("Content-Encoding", "Identity")];
+    assert_eq!(
+        request(address, "POST", "/v1/documents", &headers, b"{}").await.status,
+        201
+    );
+}
+
+#[tokio::test]
+async fn json_is_nested_no_deeper_than_its_reader_goes() {
+    let server = Server::start().await;
+    let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+    for (depth, status) in [(100, 201), (127, 400), (1_000_000, 400)] {
+        let answer = post_json(server.address, "/v1/documents", &nested(depth)).await;
+        assert_eq!(answer.status, status, "{depth}");
+    }
+    let permission = format!("/v1/documents/{}/permissions/ada", document(1));
+    let headers = [("Content-Type", "application/json")];
+    let answer = request(
+        server.address,
+        "PUT",
+        &permission,
+        &headers,
+        nested(1_000_000).as_bytes(),
+    )
+    .await;
+    assert!(matches!(answer.status, 400 | 413), "{}", answer.status);
 }

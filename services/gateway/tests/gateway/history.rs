@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     client::Client,
-    http::request,
+    http_client::request,
     native_client::NativeClient,
     server::{Server, document, until},
 };

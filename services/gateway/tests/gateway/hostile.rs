@@ -244,3 +244,23 @@ async fn a_client_that_vanishes_is_noticed() {
     drop(client);
     until("the end", || !sink.is_open()).await;
 }
+
+/// A compressed message could unfold without bound, so compression is never agreed to, and a frame that says it is
+/// compressed ends the connection.
+#[tokio::test]
+async fn compression_of_websocket_messages_is_not_agreed_to() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; \
+                client_max_window_bits\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // Binary, finished, and compressed (RSV1): an empty message, masked with nothing.
+    socket.write_all(&[0xc2, 0x80, 0, 0, 0, 0]).await.unwrap();
+    let said = rest(&mut socket).await;
+    let text = String::from_utf8_lossy(&said).to_lowercase();
+    assert!(text.starts_with("http/1.1 101"), "{text}");
+    assert!(!text.contains("sec-websocket-extensions"), "{text}");
+    let close = 1002_u16.to_be_bytes();
+    assert!(said.windows(2).any(|bytes| bytes == close), "{said:?}");
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{Answer, request},
+    http_client::{Answer, request},
     native_client::{NativeClient, acquire, locks_of, release, submit, submit_under},
     server::{Server, document, until},
 };

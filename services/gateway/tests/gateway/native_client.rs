@@ -13,9 +13,12 @@ use aetherflow_schema::{
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    MaybeTlsStream, WebSocketStream, client_async,
     tungstenite::{Message as Frame, protocol::CloseFrame},
 };
 
@@ -153,37 +156,45 @@ impl NativeClient {
         }
     }
 
-    /// Connects and says hello.
-    pub(crate) async fn welcomed(server: &Server) -> Self {
-        let mut client = Self::connect(server).await;
-        client.say(hello()).await;
-        match client.hear().await {
-            Kind::Welcome(welcome) => client.welcome = welcome,
+    /// The same with little room in the system for what it does not read.
+    pub(crate) async fn connect_narrow(server: &Server) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let stream = socket.connect(server.address).await.unwrap();
+        let opening = client_async(format!("ws://{}{PATH}", server.address), MaybeTlsStream::Plain(stream));
+        let (socket, _) = timeout(DEADLINE, opening).await.unwrap().unwrap();
+        Self {
+            socket,
+            welcome: wire::Welcome::default(),
+        }
+    }
+
+    /// Says this hello, and is welcomed.
+    pub(crate) async fn saying(mut self, hello: ClientFrame) -> Self {
+        self.say(hello).await;
+        match self.hear().await {
+            Kind::Welcome(welcome) => self.welcome = welcome,
             other => panic!("{other:?}"),
         }
-        client
+        self
+    }
+
+    /// Connects and says hello.
+    pub(crate) async fn welcomed(server: &Server) -> Self {
+        Self::connect(server).await.saying(hello()).await
     }
 
     /// Connects and says hello, and that it knows locks; with a token to go on with, unless that is empty.
     pub(crate) async fn with_locks(server: &Server, token: &Bytes) -> Self {
-        let mut client = Self::connect(server).await;
-        client.say(hello_with_locks(token.clone())).await;
-        match client.hear().await {
-            Kind::Welcome(welcome) => client.welcome = welcome,
-            other => panic!("{other:?}"),
-        }
-        client
+        Self::connect(server)
+            .await
+            .saying(hello_with_locks(token.clone()))
+            .await
     }
 
     /// Connects and says hello with a token to go on with.
     pub(crate) async fn resuming(server: &Server, token: &Bytes) -> Self {
-        let mut client = Self::connect(server).await;
-        client.say(resume(token)).await;
-        match client.hear().await {
-            Kind::Welcome(welcome) => client.welcome = welcome,
-            other => panic!("{other:?}"),
-        }
-        client
+        Self::connect(server).await.saying(resume(token)).await
     }
 
     pub(crate) async fn say(&mut self, frame: ClientFrame) {

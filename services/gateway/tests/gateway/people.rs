@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     client::Client,
-    http::{Answer, get, request},
+    http_client::{Answer, get, request},
     native_client::{NativeClient, presence, subscribe},
     server::{DEADLINE, Server, document, until},
 };

@@ -120,17 +120,77 @@ async fn nobody_is_present_where_it_may_be_no_longer() {
 }
 
 #[tokio::test]
+async fn those_who_follow_a_document_hear_who_is_present() {
+    let server = Server::start().await;
+    let [mut ada, mut bob] = [
+        NativeClient::welcomed(&server).await,
+        NativeClient::welcomed(&server).await,
+    ];
+    let id = document(1);
+    ada.say(subscribe(1, &id, 0)).await;
+    ada.say(presence(&id, "typing", 60_000)).await;
+    assert_eq!(ada.settle().await, [], "nobody hears of itself");
+    bob.say(subscribe(1, &id, 0)).await;
+    let event = bob.hear_presence().await;
+    assert_eq!(event.session_id, ada.welcome.session_id);
+    assert_eq!(
+        (event.change(), &event.state[..], &*event.principal),
+        (PresenceChange::Joined, &b"typing"[..], "anonymous")
+    );
+    assert!((1..=60_000).contains(&event.ttl_ms));
+    ada.say(presence(&id, "reading", 60_000)).await;
+    assert_eq!(bob.hear_presence().await.change(), PresenceChange::Updated);
+    bob.say(presence(&id, "", 50)).await;
+    assert_eq!(ada.hear_presence().await.change(), PresenceChange::Joined);
+    let left = ada.hear_presence().await;
+    assert_eq!(
+        (left.change(), left.ttl_ms),
+        (PresenceChange::Left, 0),
+        "it was not repeated"
+    );
+    ada.say(presence(&id, "", 0)).await;
+    assert_eq!(bob.hear_presence().await.change(), PresenceChange::Left);
+    ada.say(presence(&id, "back", 60_000)).await;
+    assert_eq!(bob.hear_presence().await.change(), PresenceChange::Joined);
+    assert_eq!(server.metric("native_present"), 1);
+    // It is the session's: gone with its end, and not with a connection alone.
+    ada.goodbye().await;
+    assert_eq!(bob.hear_presence().await.change(), PresenceChange::Left);
+    assert_eq!(server.metric("native_present"), 0);
+
+    // Who unsubscribed hears nothing, and who may not read is not heard.
+    let mut eve = NativeClient::welcomed(&server).await;
+    eve.say(presence(&id, "here", 60_000)).await;
+    bob.hear_presence().await;
+    bob.say(ClientFrame::Unsubscribe(id.clone())).await;
+    bob.settle().await;
+    eve.say(presence(&id, "there", 60_000)).await;
+    eve.settle().await;
+    assert_eq!(bob.settle().await, []);
+    server.policy.closed.store(true, Ordering::Relaxed);
+    eve.say(presence(&id, "hidden", 60_000)).await;
+    eve.settle().await;
+    assert_eq!(server.metric("native_present"), 0);
+}
+
+/// Somebody who follows a document, and a stock client that has opened it since.
+async fn watched(server: &Server) -> (NativeClient, Client) {
+    let id = document(1);
+    let mut native = NativeClient::welcomed(server).await;
+    native.say(subscribe(1, &id, 0)).await;
+    native.settle().await;
+    let mut stock = Client::join(server, "ada").await;
+    stock.sync(&id, "sync").await;
+    (native, stock)
+}
+
+#[tokio::test]
 async fn stock_clients_are_present_where_they_have_documents_open() {
     let server = Server::with(|options| {
         options.timeouts.present_ms = 60_000;
     })
     .await;
-    let id = document(1);
-    let mut native = NativeClient::welcomed(&server).await;
-    native.say(subscribe(1, &id, 0)).await;
-    native.settle().await;
-    let mut stock = Client::join(&server, "ada").await;
-    stock.sync(&id, "sync").await;
+    let (mut native, stock) = watched(&server).await;
     let joined = native.hear_presence().await;
     assert_eq!((joined.change(), joined.state.len()), (PresenceChange::Joined, 0));
     assert_eq!(&*joined.principal, "anonymous");
@@ -153,12 +213,7 @@ async fn a_stock_client_that_stays_is_said_to_be_present_again() {
         options.timeouts.present_ms = 4_000;
     })
     .await;
-    let id = document(1);
-    let mut native = NativeClient::welcomed(&server).await;
-    native.say(subscribe(1, &id, 0)).await;
-    native.settle().await;
-    let mut stock = Client::join(&server, "ada").await;
-    stock.sync(&id, "sync").await;
+    let (mut native, mut stock) = watched(&server).await;
     assert_eq!(native.hear_presence().await.change(), PresenceChange::Joined);
     // It answers pings while it is read from.
     let again = loop {

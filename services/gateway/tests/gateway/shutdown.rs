@@ -5,7 +5,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     client::Client,
-    http::get,
+    http_client::get,
     server::{DEADLINE, Server, document, until},
 };
 

@@ -8,12 +8,16 @@
 use std::{
     io::{self, ErrorKind, IoSlice, Read, Write},
     net::Shutdown,
-    task::{Context, Poll, ready},
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
 };
 
 use rustls::ServerConnection;
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
 
 use super::Stream;
 
@@ -30,11 +34,21 @@ struct Session {
 }
 
 /// The socket as rustls wants it.
-struct Socket<'a>(&'a TcpStream);
+struct Socket<'a>(&'a mut TcpStream);
 
 impl Read for Socket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        try_read(self.0, buffer)
+    }
+}
+
+/// Reads what there is. Unlike [`TcpStream::try_read`] this notes that a short read emptied the socket, so that it is not
+/// asked again, in vain, before something came; nobody is woken, as whoever reads waits for readiness afterwards.
+fn try_read(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut buffer = ReadBuf::new(buffer);
+    match Pin::new(socket).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+        Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
     }
 }
 
@@ -86,7 +100,7 @@ impl Wire {
     /// `WouldBlock` when there is nothing; others end the connection.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(session) = &mut self.session else {
-            return self.socket.try_read(buffer);
+            return try_read(&mut self.socket, buffer);
         };
         loop {
             match session.tls.reader().read(buffer) {
@@ -96,10 +110,10 @@ impl Wire {
                     return read;
                 }
             }
-            session.tls.read_tls(&mut Socket(&self.socket))?;
+            session.tls.read_tls(&mut Socket(&mut self.socket))?;
             if let Err(error) = session.tls.process_new_packets() {
                 // The alert that says why; whether it arrives is the peer's loss.
-                let _ = session.flush(&self.socket);
+                let _ = session.flush(&mut self.socket);
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
         }
@@ -113,9 +127,9 @@ impl Wire {
         let Some(session) = &mut self.session else {
             return self.socket.try_write_vectored(parts);
         };
-        session.flush(&self.socket)?;
+        session.flush(&mut self.socket)?;
         let written = session.tls.writer().write_vectored(parts)?;
-        match session.flush(&self.socket) {
+        match session.flush(&mut self.socket) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
             _ => Ok(written),
         }
@@ -132,7 +146,7 @@ impl Wire {
     /// Those of the connection; it is none when there is no room.
     pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.session {
-            Some(session) => match session.flush(&self.socket) {
+            Some(session) => match session.flush(&mut self.socket) {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
                 _ => Ok(()),
             },
@@ -154,7 +168,7 @@ impl Wire {
         if let Some(session) = &mut self.session {
             session.tls.send_close_notify();
             // A socket that takes nothing now ends without it.
-            let _ = session.flush(&self.socket);
+            let _ = session.flush(&mut self.socket);
         }
     }
 }
@@ -166,7 +180,7 @@ impl Drop for Wire {
 }
 
 impl Session {
-    fn flush(&mut self, socket: &TcpStream) -> io::Result<()> {
+    fn flush(&mut self, socket: &mut TcpStream) -> io::Result<()> {
         while self.tls.wants_write() {
             self.tls.write_tls(&mut Socket(socket))?;
         }

@@ -13,8 +13,8 @@ use aetherflow_schema::{
     access::Principal,
     id::{ConnectionId, SessionId},
     sessions::{
-        NodeId, PAGE, SessionError, SessionFilter, SessionInfo, SessionPage, SessionState, SessionStatistics,
-        TrafficStats, record::SessionRecord,
+        Cursors, NodeId, PAGE, SessionError, SessionFilter, SessionInfo, SessionPage, SessionState, SessionStatistics,
+        TrafficStats,
     },
 };
 
@@ -129,11 +129,8 @@ impl Registry {
     }
 
     fn connection_of(entry: &Entry) -> Option<(NodeId, ConnectionId)> {
-        let connection = match &entry.live {
-            Some(live) => live.connection,
-            None => entry.record.connection,
-        };
-        Some((entry.record.node.clone(), connection?))
+        let Seen { node, connection, .. } = Seen::of(entry);
+        Some((node.clone(), connection?))
     }
 
     pub(super) fn index(&mut self, entry: &Entry) {
@@ -259,7 +256,7 @@ impl Registry {
             }
             page.next = Some(id);
             if let Some(entry) = self.sessions.get(&id)
-                && fits(&entry.record, Self::connection_of(entry).as_ref(), filter)
+                && Seen::of(entry).fits(filter)
             {
                 page.sessions.push(entry.info());
             }
@@ -290,44 +287,60 @@ impl Registry {
     }
 }
 
-/// Whether all that the filter says holds.
-fn fits(record: &SessionRecord, connection: Option<&(NodeId, ConnectionId)>, filter: &SessionFilter) -> bool {
-    let SessionFilter {
-        principal,
-        connection: wanted,
-        node,
-        states,
-        document,
-    } = filter;
-    principal
-        .as_ref()
-        .is_none_or(|principal| *principal == record.principal)
-        && wanted.as_ref().is_none_or(|wanted| Some(wanted) == connection)
-        && node.as_ref().is_none_or(|node| *node == record.node)
-        && (states.is_empty() || states.contains(&record.state))
-        && document
-            .as_ref()
-            .is_none_or(|document| record.cursors.contains_key(document))
+/// What a filter looks at.
+struct Seen<'a> {
+    principal: &'a Principal,
+    connection: Option<ConnectionId>,
+    node: &'a NodeId,
+    state: SessionState,
+    cursors: &'a Cursors,
+}
+
+impl<'a> Seen<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let record = &entry.record;
+        let connection = match &entry.live {
+            Some(live) => live.connection,
+            None => record.connection,
+        };
+        Self {
+            principal: &record.principal,
+            connection,
+            node: &record.node,
+            state: record.state,
+            cursors: &record.cursors,
+        }
+    }
+
+    /// Whether all that the filter says holds.
+    fn fits(&self, filter: &SessionFilter) -> bool {
+        let SessionFilter {
+            principal,
+            connection,
+            node,
+            states,
+            document,
+        } = filter;
+        principal.as_ref().is_none_or(|principal| principal == self.principal)
+            && connection
+                .as_ref()
+                .is_none_or(|(node, connection)| node == self.node && Some(*connection) == self.connection)
+            && node.as_ref().is_none_or(|node| node == self.node)
+            && (states.is_empty() || states.contains(&self.state))
+            && document
+                .as_ref()
+                .is_none_or(|document| self.cursors.contains_key(document))
+    }
 }
 
 /// Whether all that the filter says holds of a session, as others see it.
 pub(crate) fn matches(session: &SessionInfo, filter: &SessionFilter) -> bool {
-    let SessionFilter {
-        principal,
-        connection,
-        node,
-        states,
-        document,
-    } = filter;
-    principal
-        .as_ref()
-        .is_none_or(|principal| *principal == session.principal)
-        && connection
-            .as_ref()
-            .is_none_or(|(node, connection)| *node == session.node && Some(*connection) == session.connection)
-        && node.as_ref().is_none_or(|node| *node == session.node)
-        && (states.is_empty() || states.contains(&session.state))
-        && document
-            .as_ref()
-            .is_none_or(|document| session.cursors.contains_key(document))
+    let seen = Seen {
+        principal: &session.principal,
+        connection: session.connection,
+        node: &session.node,
+        state: session.state,
+        cursors: &session.cursors,
+    };
+    seen.fits(filter)
 }

@@ -12,7 +12,12 @@ use automerge::{Automerge, ReadDoc, SaveOptions};
 use bytes::Bytes;
 use tokio::task;
 
-use super::{Actor, Answer, InFlight, LARGE_ROWS, Size, Then, answer_committed, lost::Lost, now_ms};
+use super::{
+    Actor, Answer, LARGE_ROWS, Size,
+    flight::{InFlight, Then, answer_committed},
+    lost::Lost,
+    now_ms,
+};
 use crate::{contained, content::Content, intake, json, to_schema};
 
 impl Actor {

@@ -14,7 +14,11 @@ use aetherflow_schema::{
 };
 use tokio::task;
 
-use super::{Actor, Then, append_error, unreadable};
+use super::{
+    Actor,
+    flight::{Then, append_error},
+    unreadable,
+};
 
 impl Actor {
     /// Queues entries for the log, unless they were made under a lock that is not held any more.

@@ -1,9 +1,16 @@
 //! Messages of peers: into the log, and from there into the document.
 
+use std::mem;
+
 use aetherflow_schema::{access::Author, documents::SyncFrame, id::Offset};
 use automerge::{Automerge, sync::SyncDoc};
 
-use super::{Actor, InFlight, Size, Then, lost::Lost, now_ms};
+use super::{
+    Actor, Size,
+    flight::{InFlight, Then},
+    lost::Lost,
+    now_ms,
+};
 use crate::{
     contained,
     content::{Content, Live},
@@ -84,7 +91,8 @@ impl Actor {
                 return Ok(());
             }
         }
-        let known = self.peers.get_mut(key).map(|peer| peer.sync.clone());
+        // Whoever sent what cannot be applied is thrown out, so the peer's own state need not be kept meanwhile.
+        let known = self.peers.get_mut(key).map(|peer| mem::take(&mut peer.sync));
         let mut state = known.unwrap_or_default();
         let receive = move |live: &mut Live| {
             live.receive(&mut state, message)?;

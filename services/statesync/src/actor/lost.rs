@@ -10,7 +10,13 @@ use aetherflow_schema::{
 };
 use tokio::{task, time};
 
-use super::{Actor, InFlight, Input, Then, apart::Unapplied, append_error, flatten, input::fail};
+use super::{
+    Actor, Input,
+    apart::Unapplied,
+    flatten,
+    flight::{InFlight, append_error},
+    input::fail,
+};
 use crate::load;
 
 /// The content is gone and could not be had again: the document has to be opened anew.
@@ -74,16 +80,7 @@ impl Actor {
                 Some(commit) => commit.await.err().map(append_error),
                 None => None,
             };
-            let error = failed.unwrap_or_else(|| lost.unknown());
-            match then {
-                Then::Frame(..) => {}
-                Then::Write(_, answer) => {
-                    let _ = answer.send(Err(error));
-                }
-                Then::Submit(_, answer) => {
-                    let _ = answer.send(Err(error));
-                }
-            }
+            then.fail(failed.unwrap_or_else(|| lost.unknown()));
         }
         self.shared.forget(&self.document);
         self.inbox.close();

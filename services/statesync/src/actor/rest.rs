@@ -5,18 +5,17 @@ use std::{sync::atomic::Ordering, time::Duration};
 use aetherflow_log_core::{StorageError, storage::Snapshot};
 use tokio::{task, time::Instant};
 
-use super::{Actor, flatten};
+use super::{Actor, flatten, lost::Lost};
 use crate::{content::Content, load, service::StatesyncOptions, to_schema};
 
 /// How long a document must be left alone before a snapshot is taken of it.
 const QUIET: Duration = Duration::from_millis(500);
 
 impl Actor {
-    /// When there is something to do though nobody asks.
+    /// When it will have been left alone for long enough to do something about it.
     pub(super) fn rest_at(&self) -> Instant {
         let idle = self.shared.idle_after();
-        let wait = if self.wants_snapshot() { QUIET.min(idle) } else { idle };
-        self.last_use.max(Instant::now() - wait) + wait
+        self.last_use + if self.wants_snapshot() { QUIET.min(idle) } else { idle }
     }
 
     /// Left alone: takes a snapshot, then gives memory back, then ends. `true` when the actor is to end.
@@ -50,8 +49,8 @@ impl Actor {
             Content::Cold(cold) => cold.changes,
             Content::Absent | Content::Away => 0,
         };
-        // Without what was set aside the snapshot would hide that it ever was.
-        self.set_aside.is_empty() && self.unsaved >= 64.max(changes / 16)
+        // Without what was set aside the snapshot would hide that it ever was, and what is uncertain may be missing in it.
+        self.set_aside.is_empty() && !self.uncertain && self.unsaved >= 64.max(changes / 16)
     }
 
     /// Takes a snapshot if it pays.
@@ -62,16 +61,23 @@ impl Actor {
     }
 
     /// Takes a snapshot of what is committed and applied; not while something is on its way, nor while there may be more
-    /// in the log than was applied.
+    /// in the log than was applied. One that is not taken costs time at the next load, nothing else, and is not tried
+    /// again at once.
     async fn take_snapshot(&mut self) {
         if !self.in_flight.is_empty() || self.uncertain {
             return;
         }
-        if let Err(error) = self.materialize().await {
+        if let Err(error) = self.put_snapshot().await {
             tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
-            return;
         }
-        let Content::Live(live) = &mut self.content else { return };
+        self.unsaved = 0;
+    }
+
+    async fn put_snapshot(&mut self) -> Result<(), Lost> {
+        self.materialize().await?;
+        let Content::Live(live) = &mut self.content else {
+            return Ok(());
+        };
         let document = live.saved();
         let snapshot = Snapshot {
             offset: self.offset,
@@ -85,15 +91,7 @@ impl Actor {
                 .map_err(|reason| StorageError::Unreadable(format!("it would not load: {reason}")))?;
             log.put_snapshot(&id, &snapshot)
         };
-        let put = task::spawn_blocking(put).await;
-        match flatten(put) {
-            Ok(()) => self.unsaved = 0,
-            // It costs time at the next load, nothing else. Not tried again at once.
-            Err(error) => {
-                tracing::warn!(doc = %self.document, %error, "no snapshot was taken");
-                self.unsaved = 0;
-            }
-        }
+        Ok(flatten(task::spawn_blocking(put).await)?)
     }
 
     /// Gives the materialized document's memory back and keeps bytes and heads, which must say all there is to say:

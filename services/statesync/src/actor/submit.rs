@@ -11,7 +11,11 @@ use automerge::{Automerge, Change, ReadDoc};
 use bytes::{Bytes, BytesMut};
 use tokio::task;
 
-use super::{Actor, Answer, InFlight, Placed, Size, Then, answer_committed, lost::Lost};
+use super::{
+    Actor, Answer, Size,
+    flight::{InFlight, Placed, Then, answer_committed},
+    lost::Lost,
+};
 use crate::{contained, content::Content, intake, to_automerge, to_schema};
 
 impl Actor {

@@ -26,15 +26,29 @@ impl Outgoing {
     }
 }
 
-/// A message that was made: from which state, and what the state was afterwards.
-pub(super) struct Made {
+/// What was said at this point of the document already: peers that stand where others stood are told the same bytes.
+#[derive(Default)]
+pub(super) struct Said {
+    steps: Vec<Step>,
+    made: Vec<Made>,
+}
+
+/// What peers lack that were sent everything up to these heads.
+struct Step {
+    from: Vec<automerge::ChangeHash>,
+    hashes: Vec<automerge::ChangeHash>,
+    message: Outgoing,
+}
+
+/// A message that automerge made: from which state, and what the state was afterwards.
+struct Made {
     before: sync::State,
     after: sync::State,
     message: Option<Outgoing>,
 }
 
-/// The next message for a peer, if there is anything to say to it; `made` has those that were made for others at this point.
-pub(super) fn next_message(state: &mut PeerState, content: &mut Content, made: &mut Vec<Made>) -> Option<Outgoing> {
+/// The next message for a peer, if there is anything to say to it; `said` has what was said to others at this point.
+pub(super) fn next_message(state: &mut PeerState, content: &mut Content, said: &mut Said) -> Option<Outgoing> {
     if wants_whole(&state.sync)
         && let Some(bytes) = content.whole()
     {
@@ -48,12 +62,12 @@ pub(super) fn next_message(state: &mut PeerState, content: &mut Content, made: &
             if is_level(&state.sync, &heads) {
                 return heads_message(&mut state.sync, &heads);
             }
-            if let Some(since) = in_step(state, &live.recent).and_then(|at| live.recent.since(at, &heads)) {
-                state.streams = true;
-                return Some(step_message(&mut state.sync, heads, since));
+            let step = in_step(state, &live.recent).and_then(|from| said.step(from, &heads, &live.recent));
+            state.streams = step.is_some();
+            if let Some(step) = step {
+                return Some(take_step(&mut state.sync, heads, step));
             }
-            state.streams = false;
-            if let Some(same) = made.iter().find(|made| made.before == state.sync) {
+            if let Some(same) = said.made.iter().find(|made| made.before == state.sync) {
                 state.sync = same.after.clone();
                 return same.message.clone();
             }
@@ -63,7 +77,7 @@ pub(super) fn next_message(state: &mut PeerState, content: &mut Content, made: &
                 .ok()
                 .flatten();
             let message = message.map(Outgoing::new);
-            made.push(Made {
+            said.made.push(Made {
                 before,
                 after: state.sync.clone(),
                 message: message.clone(),
@@ -125,21 +139,45 @@ fn in_step<'a>(state: &'a PeerState, recent: &Recent) -> Option<&'a [automerge::
         .then_some(sent)
 }
 
-/// The changes that a peer in step lacks, as they came. That the last sync was at the new heads is true as soon as it has
-/// applied them.
-fn step_message(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, since: Since) -> Outgoing {
+impl Said {
+    /// The changes that came since `from`, as they came; `None` when they are not at hand.
+    fn step(
+        &mut self,
+        from: &[automerge::ChangeHash],
+        heads: &[automerge::ChangeHash],
+        recent: &Recent,
+    ) -> Option<&Step> {
+        let known = self.steps.iter().position(|step| step.from == from);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let Since { hashes, bytes } = recent.since(from, heads)?;
+                let message = Outgoing::new(sync::Message {
+                    need: Vec::new(),
+                    have: vec![summary(heads.to_vec())],
+                    heads: heads.to_vec(),
+                    changes: bytes.into(),
+                    flags: Some(flags()),
+                    version: MessageVersion::V2,
+                });
+                self.steps.push(Step {
+                    from: from.to_vec(),
+                    hashes,
+                    message,
+                });
+                self.steps.len() - 1
+            }
+        };
+        self.steps.get(place)
+    }
+}
+
+/// The peer is sent a step. That the last sync was at the new heads is true as soon as it has applied it.
+fn take_step(state: &mut sync::State, heads: Vec<automerge::ChangeHash>, step: &Step) -> Outgoing {
     state.in_flight = true;
-    state.last_sent_heads.clone_from(&heads);
-    state.sent_hashes.extend(since.hashes);
-    let message = sync::Message {
-        need: Vec::new(),
-        have: vec![summary(heads.clone())],
-        heads,
-        changes: since.bytes.into(),
-        flags: Some(flags()),
-        version: MessageVersion::V2,
-    };
-    Outgoing::new(message)
+    state.last_sent_heads = heads;
+    state.sent_hashes.extend(&step.hashes);
+    step.message.clone()
 }
 
 /// What a peer is told that lacks nothing, if it was not told these heads yet: what automerge would say, too.

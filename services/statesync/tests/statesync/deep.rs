@@ -6,13 +6,7 @@ use aetherflow_schema::{
 };
 use automerge::{AutoCommit, ObjType, ROOT, transaction::Transactable};
 
-use crate::common::{
-    Client,
-    author::{memory, start},
-    document, eventually,
-    follower::Listener,
-    grant, grant_write,
-};
+use crate::common::{Client, document, eventually, follower::Listener, grant, grant_write, memory, start};
 
 /// As many levels as a thread of the runtime has no stack for.
 const LEVELS: usize = 100_000;

@@ -13,10 +13,10 @@ use bytes::Bytes;
 
 use crate::common::{
     Client,
-    author::{Author, memory, start, submit},
+    author::{Author, submit},
     document, eventually,
     follower::Listener,
-    grant,
+    grant, memory, start,
 };
 
 async fn fetch(statesync: &Statesync, id: &DocumentId, after: u64, until: Option<u64>, bytes: usize) -> EntryPage {

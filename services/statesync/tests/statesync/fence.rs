@@ -21,8 +21,8 @@ use tokio::task;
 use uuid::Uuid;
 
 use crate::common::{
-    author::{Author, memory, start, submit, submit_under},
-    document, grant, grant_write,
+    author::{Author, submit, submit_under},
+    document, grant, grant_write, memory, start,
 };
 
 fn holder(n: u128) -> LogAuthor {

@@ -14,10 +14,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::common::{
     Client,
-    author::{Author, memory, start, submit},
+    author::{Author, submit},
     document, eventually,
     follower::Listener,
-    grant, grant_write,
+    grant, grant_write, memory, start,
 };
 
 #[tokio::test(flavor = "multi_thread")]

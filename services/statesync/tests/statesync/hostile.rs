@@ -2,31 +2,34 @@
 
 use aetherflow_log_core::storage::Snapshot;
 use aetherflow_schema::{
-    documents::{DocumentError, Documents, PeerFrame},
+    documents::{At, DocumentError, Documents, PeerFrame},
     id::{DocumentId, Offset},
 };
 use aetherflow_statesync::Statesync;
-use automerge::{AutoCommit, Change, ExpandedChange, ROOT, ScalarValue, sync, transaction::Transactable};
+use automerge::{AutoCommit, Change, ChangeHash, ExpandedChange, ROOT, ScalarValue, sync, transaction::Transactable};
 use bytes::Bytes;
 
 use crate::common::{
     Client,
-    author::{Author, memory, start, submit},
-    bomb, document, eventually, grant, grant_write,
+    author::{Author, submit},
+    bomb, document, eventually, grant, grant_write, memory, start,
 };
 
-/// Sends a sync message that carries this change; why it was refused.
-async fn refused_to_peer(statesync: &Statesync, id: &DocumentId, change: &[u8]) -> String {
-    let peer = Client::open(statesync, id).await;
+/// A sync message with this change from somebody who has these heads.
+fn carrying(change: &[u8], heads: Vec<ChangeHash>) -> Vec<u8> {
     let message = sync::Message {
-        heads: Vec::new(),
+        heads,
         need: Vec::new(),
         have: Vec::new(),
         changes: change.to_vec().into(),
         flags: None,
         version: sync::MessageVersion::V1,
     };
-    peer.send_raw(&message.encode()).await;
+    message.encode()
+}
+
+/// Waits until the peer is thrown out: why it was.
+async fn thrown_out(peer: &Client) -> String {
     let mut refused = None;
     eventually("the peer is thrown out", async || {
         refused = refused.take().or_else(|| {
@@ -39,6 +42,13 @@ async fn refused_to_peer(statesync: &Statesync, id: &DocumentId, change: &[u8]) 
     })
     .await;
     refused.unwrap()
+}
+
+/// Sends a sync message that carries this change; why it was refused.
+async fn refused_to_peer(statesync: &Statesync, id: &DocumentId, change: &[u8]) -> String {
+    let peer = Client::open(statesync, id).await;
+    peer.send_raw(&carrying(change, Vec::new())).await;
+    thrown_out(&peer).await
 }
 
 async fn refused_to_author(statesync: &Statesync, id: &DocumentId, change: Vec<u8>) -> String {
@@ -173,4 +183,54 @@ async fn a_snapshot_that_does_not_load_costs_time_and_no_document() {
     assert_eq!(AutoCommit::load(&file).unwrap().get_heads(), author.doc.get_heads());
     assert!(statesync.quarantined().await.is_empty());
     assert!(offsets[1] > Offset::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_ends_the_sender_and_nobody_else() {
+    let (statesync, _) = start(memory());
+    let id = document(1);
+    let mut honest = Client::open(&statesync, &id).await;
+    let garbage: [&[u8]; 4] = [
+        b"",
+        b"\x42",
+        b"\x99nonsense",
+        &[0x42, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    ];
+    for bytes in garbage {
+        let hostile = Client::open(&statesync, &id).await;
+        hostile.send_raw(bytes).await;
+        thrown_out(&hostile).await;
+    }
+    honest.doc.put(ROOT, "still", "here").unwrap();
+    honest.until_saved().await;
+}
+
+/// Two different changes with the same actor and sequence number: automerge refuses the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_cannot_be_applied_is_set_aside_and_the_document_goes_on() {
+    let storage = memory();
+    let (statesync, _) = start(storage.clone());
+    let id = document(1);
+    let actor = automerge::ActorId::from(vec![7; 16]);
+    let mut honest = Client::open(&statesync, &id).await;
+    honest.doc.set_actor(actor.clone());
+    honest.doc.put(ROOT, "a", 1).unwrap();
+    honest.until_saved().await;
+    let forger = Client::open(&statesync, &id).await;
+    let mut forged = AutoCommit::new();
+    forged.set_actor(actor);
+    forged.put(ROOT, "a", 2).unwrap();
+    let change = forged.get_changes(&[]).remove(0);
+    forger.send_raw(&carrying(change.raw_bytes(), forged.get_heads())).await;
+    thrown_out(&forger).await;
+    honest.doc.put(ROOT, "b", 3).unwrap();
+    honest.until_saved().await;
+    let set_aside = statesync.quarantined().await;
+    assert_eq!(set_aside.len(), 1);
+    assert_eq!(set_aside[0].document, id);
+
+    let (statesync, _) = start(storage);
+    let json = statesync.read(grant(&id), At::Now).await.unwrap();
+    assert_eq!(json.content, serde_json::json!({"a": 1, "b": 3}));
+    assert_eq!(statesync.quarantined().await.len(), 1, "found again after a restart");
 }

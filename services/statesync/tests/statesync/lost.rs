@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aetherflow_log_core::Storage;
-use aetherflow_oplog::{LogHandle, LogOptions};
+use aetherflow_oplog::LogHandle;
 use aetherflow_schema::{
     access::AuthorizedEdit,
     document_log::{Changes, DocumentLog},
@@ -11,22 +11,19 @@ use aetherflow_schema::{
     id::{DocumentId, OpId},
     record::{EntryDraft, EntryKind},
 };
-use aetherflow_statesync::{Statesync, StatesyncOptions};
+use aetherflow_statesync::Statesync;
 use automerge::{AutoCommit, ROOT, transaction::Transactable};
 use serde_json::json;
 
 use crate::common::{
     Client,
     author::{Author, submit},
-    document, eventually, grant, grant_write, server,
+    document, eventually, grant, grant_write, start_with,
     watched::Watched,
 };
 
 fn start(storage: Arc<dyn Storage>, budget: Duration) -> (Statesync, LogHandle) {
-    let log = LogHandle::start(storage, LogOptions::default()).unwrap();
-    let mut options = StatesyncOptions::new(server());
-    options.apply_budget = budget;
-    (Statesync::new(log.clone(), options), log)
+    start_with(storage, |options| options.apply_budget = budget)
 }
 
 const AMPLE: Duration = Duration::from_secs(60);

@@ -3,32 +3,29 @@
 use std::{sync::Arc, time::Duration};
 
 use aetherflow_log_core::Storage;
-use aetherflow_oplog::{LogHandle, LogOptions};
+use aetherflow_oplog::LogHandle;
 use aetherflow_schema::{
     documents::Documents,
     id::{DocumentId, OpId},
     native::Start,
     record::{EntryDraft, EntryKind},
 };
-use aetherflow_statesync::{Statesync, StatesyncOptions};
+use aetherflow_statesync::Statesync;
 use automerge::{ROOT, ReadDoc, transaction::Transactable};
 use bytes::Bytes;
 
 use crate::common::{
     Client,
-    author::{Author, memory, submit},
+    author::{Author, submit},
     document, eventually,
     follower::Listener,
-    grant, server,
+    grant, memory, start_with,
     watched::Watched,
 };
 
 /// Documents over a log that are left alone soon.
 fn start(storage: Arc<dyn Storage>) -> (Statesync, LogHandle) {
-    let log = LogHandle::start(storage, LogOptions::default()).unwrap();
-    let mut options = StatesyncOptions::new(server());
-    options.idle = Duration::from_millis(20);
-    (Statesync::new(log.clone(), options), log)
+    start_with(storage, |options| options.idle = Duration::from_millis(20))
 }
 
 /// What sharing a document appends to it: not a change, and not by way of the document.
@@ -110,4 +107,27 @@ async fn a_document_in_which_changes_wait_is_not_read_over_and_over() {
         follower.document().keys(ROOT).count() == 3
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_follows_the_documents_in_use() {
+    let (statesync, _) = start(memory());
+    let mut kept = Client::open(&statesync, &document(0)).await;
+    for n in 0..40 {
+        let mut client = Client::open(&statesync, &document(n)).await;
+        client.doc.put(ROOT, "text", "x".repeat(1000)).unwrap();
+        client.until_saved().await;
+    }
+    eventually("only the document in use is open, and it is cold", async || {
+        let (open, memory) = statesync.usage();
+        open == 1 && memory < 2_000
+    })
+    .await;
+    eventually("the one who stayed has it and can go on", async || {
+        kept.exchange().await;
+        kept.doc.keys(ROOT).count() == 1
+    })
+    .await;
+    kept.doc.put(ROOT, "more", 1).unwrap();
+    kept.until_saved().await;
 }

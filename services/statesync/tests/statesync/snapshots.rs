@@ -6,8 +6,8 @@ use automerge::AutoCommit;
 use bytes::Bytes;
 
 use crate::common::{
-    author::{Author, memory, start, submit},
-    document, grant,
+    author::{Author, submit},
+    document, grant, memory, start,
 };
 
 /// A chunk of automerge's format in which there is nothing that could be loaded.

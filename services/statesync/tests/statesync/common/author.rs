@@ -1,9 +1,5 @@
-//! Somebody who submits changes, and what they are submitted to.
+//! Somebody who submits changes.
 
-use std::sync::Arc;
-
-use aetherflow_log_core::{Storage, memory::MemoryStorage};
-use aetherflow_oplog::{LogHandle, LogOptions};
 use aetherflow_schema::{
     access::AuthorizedEdit,
     document_log::{Changes, DocumentLog, Submitted},
@@ -11,21 +7,11 @@ use aetherflow_schema::{
     id::DocumentId,
     locks::Fence,
 };
-use aetherflow_statesync::{Statesync, StatesyncOptions};
+use aetherflow_statesync::Statesync;
 use automerge::{AutoCommit, ROOT, ReadDoc, transaction::Transactable};
 use bytes::Bytes;
 
-use super::{grant, server};
-
-pub(crate) fn memory() -> Arc<MemoryStorage> {
-    Arc::new(MemoryStorage::new(4))
-}
-
-/// Documents over a log.
-pub(crate) fn start(storage: Arc<dyn Storage>) -> (Statesync, LogHandle) {
-    let log = LogHandle::start(storage, LogOptions::default()).unwrap();
-    (Statesync::new(log.clone(), StatesyncOptions::new(server())), log)
-}
+use super::grant;
 
 /// A document of another that grows by itself.
 pub(crate) struct Author {

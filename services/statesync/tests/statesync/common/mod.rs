@@ -1,4 +1,4 @@
-//! A client without a network: it speaks the sync protocol with a document directly.
+//! Documents over a log in memory, and a client without a network: it speaks the sync protocol with a document directly.
 
 pub(crate) mod author;
 pub(crate) mod bomb;
@@ -11,17 +11,39 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aetherflow_log_core::{Storage, memory::MemoryStorage};
+use aetherflow_oplog::{LogHandle, LogOptions};
 use aetherflow_schema::{
     access::{AuthorizedEdit, Caller, Grant, OpenAccess, Operation},
     documents::{Documents, Peer, PeerFrame, PeerSink, SyncFrame, SyncSession},
     id::{DocumentId, SessionId, StorageId},
 };
-use aetherflow_statesync::Statesync;
+use aetherflow_statesync::{Statesync, StatesyncOptions};
 use automerge::{
     AutoCommit,
     sync::{self, SyncDoc},
 };
 use bytes::Bytes;
+
+pub(crate) fn memory() -> Arc<MemoryStorage> {
+    Arc::new(MemoryStorage::new(4))
+}
+
+/// Documents over a log.
+pub(crate) fn start(storage: Arc<dyn Storage>) -> (Statesync, LogHandle) {
+    start_with(storage, |_| {})
+}
+
+/// The same, kept otherwise.
+pub(crate) fn start_with(
+    storage: Arc<dyn Storage>,
+    change: impl FnOnce(&mut StatesyncOptions),
+) -> (Statesync, LogHandle) {
+    let log = LogHandle::start(storage, LogOptions::default()).unwrap();
+    let mut options = StatesyncOptions::new(server());
+    change(&mut options);
+    (Statesync::new(log.clone(), options), log)
+}
 
 pub(crate) fn server() -> StorageId {
     StorageId(Arc::from("the-server"))
