@@ -9,6 +9,7 @@
 //! | [`conformance`] | the one suite that every store must pass |
 
 pub mod conformance;
+mod in_flight;
 pub mod memory;
 pub mod partition;
 pub mod storage;

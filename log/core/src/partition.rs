@@ -10,17 +10,14 @@
 //! **On failure** everything in flight is reported as unknown (sending it again is safe, by its id) and the partition stops
 //! until it is built anew from a recovered [`Tail`].
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::VecDeque;
 
 use aetherflow_schema::{
-    id::{ChainHash, DocumentId, Offset, OpId, PartitionId},
+    id::{ChainHash, Offset, PartitionId},
     record::{EncodedEntry, Frame, FrameBuilder, FrameHeader, FrameKind},
 };
 
-use crate::tail::Tail;
+use crate::{in_flight::InFlight, tail::Tail};
 
 /// An append that is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,23 +98,6 @@ pub struct Quorum {
     pub needed: usize,
 }
 
-/// Operation ids are hashes already: their first eight bytes will do. The map is never iterated over, so nothing depends
-/// on its order.
-#[derive(Default)]
-struct OpIdHasher(u64);
-
-impl Hasher for OpIdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(head) = bytes.first_chunk() {
-            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(*head);
-        }
-    }
-}
-
 struct Waiter<T> {
     ticket: T,
     until: Offset,
@@ -134,8 +114,7 @@ pub struct Partition<T> {
     chain: ChainHash,
     open: Option<FrameBuilder>,
     published: VecDeque<Frame>,
-    in_flight: HashMap<(OpId, DocumentId), Offset, BuildHasherDefault<OpIdHasher>>,
-    unsettled_ids: VecDeque<(Offset, (OpId, DocumentId))>,
+    in_flight: InFlight,
     waiting: VecDeque<Waiter<T>>,
     stored: Offset,
     replicas: Vec<(u64, Offset)>,
@@ -155,8 +134,7 @@ impl<T> Partition<T> {
             chain: tail.chain,
             open: None,
             published: VecDeque::new(),
-            in_flight: HashMap::default(),
-            unsettled_ids: VecDeque::new(),
+            in_flight: InFlight::from(tail.offset.next()),
             waiting: VecDeque::new(),
             stored: tail.offset,
             replicas: Vec::new(),
@@ -217,9 +195,9 @@ impl<T> Partition<T> {
     }
 
     fn place(&mut self, now_us: u64, entry: &EncodedEntry, effects: &mut Vec<Effect<T>>) -> Offset {
-        let key = (entry.op_id(), entry.document().clone());
-        if let Some(offset) = self.in_flight.get(&key) {
-            return *offset;
+        let (op, document) = (entry.op_id(), entry.document());
+        if let Some(offset) = self.in_flight.find(&op, document) {
+            return offset;
         }
         if self.open.as_ref().is_some_and(|open| !open.has_room_for(entry)) {
             self.seal(effects);
@@ -237,8 +215,7 @@ impl<T> Partition<T> {
         };
         let offset = self.open.get_or_insert_with(|| FrameBuilder::new(header)).push(entry);
         self.next = offset.next();
-        self.in_flight.insert(key.clone(), offset);
-        self.unsettled_ids.push_back((offset, key));
+        self.in_flight.push(op, document.clone());
         offset
     }
 
@@ -284,8 +261,7 @@ impl<T> Partition<T> {
         self.stopped.get_or_insert_with(|| reason.to_owned());
         self.open = None;
         self.published.clear();
-        self.in_flight.clear();
-        self.unsettled_ids.clear();
+        self.in_flight = InFlight::from(self.next);
         for waiter in self.waiting.drain(..) {
             let error = AppendError::Unknown(reason.to_owned());
             effects.push(Effect::Complete(waiter.ticket, Err(error)));
@@ -307,15 +283,7 @@ impl<T> Partition<T> {
         }
         self.committed = committed;
         effects.push(Effect::Committed(self.id, committed));
-        while self
-            .unsettled_ids
-            .front()
-            .is_some_and(|(offset, _)| *offset <= committed)
-        {
-            if let Some((_, key)) = self.unsettled_ids.pop_front() {
-                self.in_flight.remove(&key);
-            }
-        }
+        self.in_flight.settle(committed);
         while self.waiting.front().is_some_and(|waiter| waiter.until <= committed) {
             if let Some(waiter) = self.waiting.pop_front() {
                 let appended = self.appended(waiter.offsets);

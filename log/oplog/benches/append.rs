@@ -27,7 +27,12 @@ use aetherflow_schema::{
     record::{EntryDraft, EntryKind},
 };
 use hdrhistogram::Histogram;
+use mimalloc::MiMalloc;
 use uuid::Uuid;
+
+/// The server's own.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const APPENDERS: &[usize] = &[1, 8, 64, 512];
 const PAYLOADS: &[usize] = &[200, 2048];

@@ -9,12 +9,17 @@
 //! Ids come from clients: they are hashed with a seed of the process, so that nobody can aim at a bucket. Tables want their
 //! rows sorted; that is the index thread's work, not the writer's.
 
-use std::collections::HashMap;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::LazyLock,
+};
 
 use aetherflow_schema::{
     id::{Offset, OpId},
     record::{EntryHead, Frame, RecordError},
 };
+use hashbrown::{HashTable, hash_table};
+use indexmap::IndexMap;
 
 use crate::keys::{self, Stamp};
 
@@ -38,20 +43,24 @@ pub(crate) struct Written {
     pub(crate) place: u16,
 }
 
-/// A document's number in a generation, or a principal's.
-type Number = u32;
+/// A document's operation, and where it stands.
+struct Operation {
+    op: OpId,
+    /// The document's number in the generation.
+    document: usize,
+    offset: Offset,
+}
+
+/// One for all generations, so that whoever looks into several hashes once.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// See the [module](self).
 pub(crate) struct Generation {
-    /// By what all keys of the document begin with.
-    documents: HashMap<Vec<u8>, Number>,
-    /// Of each document, ascending.
-    places: Vec<Vec<Place>>,
-    ops: HashMap<(Number, OpId), Offset>,
-    /// By name.
-    principals: HashMap<Vec<u8>, Number>,
-    /// Of each principal, ascending.
-    written: Vec<Vec<Written>>,
+    /// The entries of each document, ascending, by what all keys of the document begin with.
+    documents: IndexMap<Vec<u8>, Vec<Place>>,
+    ops: HashTable<Operation>,
+    /// The entries of each principal, ascending, by its name.
+    principals: IndexMap<Vec<u8>, Vec<Written>>,
     indexed: Vec<Offset>,
     bytes: usize,
 }
@@ -60,12 +69,10 @@ impl Generation {
     /// An empty one, with room for so many entries, that goes on where each partition is indexed up to.
     pub(crate) fn after(indexed: Vec<Offset>, entries: usize) -> Self {
         Self {
-            documents: HashMap::new(),
-            places: Vec::new(),
+            documents: IndexMap::new(),
             // At once, since growing it later would hold up the writer.
-            ops: HashMap::with_capacity(entries),
-            principals: HashMap::new(),
-            written: Vec::new(),
+            ops: HashTable::with_capacity(entries),
+            principals: IndexMap::new(),
             indexed,
             bytes: 0,
         }
@@ -113,35 +120,38 @@ impl Generation {
                 base: header.base,
                 place,
             };
-            let number = match self.documents.get(&prefix) {
-                Some(number) => *number,
-                None => {
-                    let number = self.places.len() as Number;
-                    self.documents.insert(prefix.clone(), number);
-                    self.places.push(Vec::new());
-                    number
-                }
+            let number = match self.documents.get_index_of(&prefix) {
+                Some(number) => number,
+                None => self.documents.insert_full(prefix.clone(), Vec::new()).0,
             };
-            self.ops.insert((number, op), place.offset());
-            self.places[number as usize].push(place);
+            self.documents[number].push(place);
+            self.place(op, number, place.offset());
         }
         self.indexed[usize::from(header.partition.0)] = header.last();
         self.bytes += frame.bytes().len();
         Ok(())
     }
 
-    fn principal(&mut self, name: &[u8]) -> Number {
-        if let Some(number) = self.principals.get(name) {
-            return *number;
+    fn place(&mut self, op: OpId, document: usize, offset: Offset) {
+        let same = |known: &Operation| known.op == op && known.document == document;
+        let entry = self.ops.entry(hash(&op), same, |known| hash(&known.op));
+        match entry {
+            hash_table::Entry::Occupied(mut known) => known.get_mut().offset = offset,
+            hash_table::Entry::Vacant(room) => {
+                room.insert(Operation { op, document, offset });
+            }
         }
-        let number = self.written.len() as Number;
-        self.principals.insert(name.to_vec(), number);
-        self.written.push(Vec::new());
-        number
     }
 
-    fn write(&mut self, principal: Number, entry: Written) {
-        let written = &mut self.written[principal as usize];
+    fn principal(&mut self, name: &[u8]) -> usize {
+        match self.principals.get_index_of(name) {
+            Some(number) => number,
+            None => self.principals.insert_full(name.to_vec(), Vec::new()).0,
+        }
+    }
+
+    fn write(&mut self, principal: usize, entry: Written) {
+        let written = &mut self.principals[principal];
         if written.last().is_none_or(|last| *last < entry) {
             return written.push(entry);
         }
@@ -153,30 +163,31 @@ impl Generation {
 
     /// The entries of a principal, in order.
     pub(crate) fn written(&self, principal: &[u8]) -> &[Written] {
-        let number = self.principals.get(principal);
-        number.map_or(&[], |number| &self.written[*number as usize])
+        self.principals.get(principal).map_or(&[], Vec::as_slice)
     }
 
     /// What all keys of each principal begin with, and its entries, both in the order of their keys.
     pub(crate) fn all_written(&self) -> impl Iterator<Item = (Vec<u8>, &[Written])> {
         let principals = self.principals.iter();
         let mut principals: Vec<_> = principals
-            .map(|(name, number)| (keys::principal(name), self.written[*number as usize].as_slice()))
+            .map(|(name, written)| (keys::principal(name), written.as_slice()))
             .collect();
         principals.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         principals.into_iter()
     }
 
-    /// Where an operation of a document stands.
-    pub(crate) fn operation(&self, document: &[u8], op: OpId) -> Option<Offset> {
-        let number = self.documents.get(document)?;
-        self.ops.get(&(*number, op)).copied()
+    /// Where an operation of a document stands. `hash` is that of its id, by [`hash`].
+    pub(crate) fn operation(&self, hash: u64, document: &[u8], op: &OpId) -> Option<Offset> {
+        let is_it = |known: &Operation| {
+            let named = self.documents.get_index(known.document);
+            known.op == *op && named.is_some_and(|(name, _)| name == document)
+        };
+        self.ops.find(hash, is_it).map(|known| known.offset)
     }
 
     /// The entries of a document, in order.
     pub(crate) fn places(&self, document: &[u8]) -> &[Place] {
-        let number = self.documents.get(document);
-        number.map_or(&[], |number| &self.places[*number as usize])
+        self.documents.get(document).map_or(&[], Vec::as_slice)
     }
 
     /// Up to `limit` documents: those that come next after `after`, by what their keys begin with, in no order.
@@ -194,7 +205,7 @@ impl Generation {
     pub(crate) fn all_places(&self) -> impl Iterator<Item = (&[u8], &[Place])> {
         self.sorted_documents()
             .into_iter()
-            .map(|(document, number)| (document, self.places[number as usize].as_slice()))
+            .map(|(document, number)| (document, self.documents[number].as_slice()))
     }
 
     /// Each operation with its document, in the order of their keys.
@@ -202,23 +213,26 @@ impl Generation {
         let documents = self.sorted_documents();
         let mut rank = vec![0; documents.len()];
         for (at, (_, number)) in documents.iter().enumerate() {
-            rank[*number as usize] = at;
+            rank[*number] = at;
         }
         let ops = self.ops.iter();
         let mut ops: Vec<_> = ops
-            .map(|((number, op), offset)| (rank[*number as usize], *op, *offset))
+            .map(|known| (rank[known.document], known.op, known.offset))
             .collect();
         ops.sort_unstable();
         ops.into_iter()
             .map(move |(at, op, offset)| (documents[at].0, op, offset))
     }
 
-    fn sorted_documents(&self) -> Vec<(&[u8], Number)> {
-        let documents = self.documents.iter();
-        let mut documents: Vec<_> = documents
-            .map(|(document, number)| (document.as_slice(), *number))
-            .collect();
+    fn sorted_documents(&self) -> Vec<(&[u8], usize)> {
+        let documents = self.documents.keys().map(Vec::as_slice);
+        let mut documents: Vec<_> = documents.zip(0..).collect();
         documents.sort_unstable();
         documents
     }
+}
+
+/// What operations are found by.
+pub(crate) fn hash(op: &OpId) -> u64 {
+    HASHER.hash_one(op.0)
 }

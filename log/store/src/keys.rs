@@ -139,7 +139,9 @@ pub struct OpKey(Vec<u8>);
 impl OpKey {
     /// Its parts put together.
     pub fn new(partition: PartitionId, id: &[u8], op: OpId) -> Self {
-        Self::of(&document(partition, id), op)
+        let mut key = document(partition, id);
+        key.extend_from_slice(&op.0);
+        Self(key)
     }
 
     /// From what all keys of the document begin with.

@@ -24,7 +24,7 @@ use aetherflow_schema::{
 };
 
 use crate::{
-    generation::{Generation, Place, Written},
+    generation::{self, Generation, Place, Written},
     keys::OpKey,
 };
 
@@ -122,9 +122,11 @@ impl Pending {
         operations
             .iter()
             .map(|key| {
+                let op = key.op();
+                let hash = generation::hash(&op);
                 state
                     .newest_first()
-                    .find_map(|generation| generation.operation(key.document(), key.op()))
+                    .find_map(|generation| generation.operation(hash, key.document(), &op))
             })
             .collect()
     }
