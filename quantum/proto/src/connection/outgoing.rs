@@ -8,6 +8,7 @@ use crate::{
     channel::Inbox,
     frame::Frame,
     recovery::SentFrame,
+    time::Time,
     types::{ChannelId, Space},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Outgoing {
     pub(super) ping: bool,
     pub(super) responses: VecDeque<[u8; 8]>,
     pub(super) datagrams: VecDeque<Bytes>,
+    /// When the client's last flight went out first.
+    pub(super) last_flight_at: Option<Time>,
     /// Of [`FINISHED_AGAIN`], those that went out.
     finished_again: u8,
     /// Packets to send whatever the congestion window says, by space.

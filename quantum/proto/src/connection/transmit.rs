@@ -137,7 +137,7 @@ impl Connection {
         if self.confirmed {
             return self.build_application(now, limit, Level::Application, out);
         }
-        self.repeat_last_flight();
+        self.repeat_last_flight(now);
         let from = out.len();
         let levels: SmallVec<[Level; 2]> = [Level::Initial, Level::Handshake]
             .into_iter()
