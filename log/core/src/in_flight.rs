@@ -32,24 +32,30 @@ impl InFlight {
             let (known, of) = self.at(*offset);
             known == op && of == document
         };
-        self.offsets.find(hash(op), is_it).copied()
+        self.offsets.find(hash(op, document), is_it).copied()
     }
 
     /// Takes an operation that was placed at the next offset.
     pub(crate) fn push(&mut self, op: OpId, document: DocumentId) {
         let offset = Offset(self.first.0 + self.queue.len() as u64);
-        let hash_of = |offset: &Offset| hash(&self.queue[(offset.0 - self.first.0) as usize].0);
-        self.offsets.insert_unique(hash(&op), offset, hash_of);
+        let again = |offset: &Offset| {
+            let (op, document) = &self.queue[(offset.0 - self.first.0) as usize];
+            hash(op, document)
+        };
+        self.offsets.insert_unique(hash(&op, &document), offset, again);
         self.queue.push_back((op, document));
     }
 
     /// Forgets what is committed.
     pub(crate) fn settle(&mut self, committed: Offset) {
         while self.first <= committed
-            && let Some((op, _)) = self.queue.pop_front()
+            && let Some((op, document)) = self.queue.pop_front()
         {
             let settled = self.first;
-            if let Ok(known) = self.offsets.find_entry(hash(&op), |offset| *offset == settled) {
+            if let Ok(known) = self
+                .offsets
+                .find_entry(hash(&op, &document), |offset| *offset == settled)
+            {
                 known.remove();
             }
             self.first = settled.next();
@@ -61,10 +67,11 @@ impl InFlight {
     }
 }
 
-/// Operation ids are hashes already: their first eight bytes will do. Whoever makes ids that begin alike finds few of its own
-/// to look through: the queue of the log bounds what is in flight.
-fn hash(OpId(id): &OpId) -> u64 {
-    id.first_chunk().map_or(0, |head| u64::from_le_bytes(*head))
+/// Operation ids are hashes already: their first eight bytes will do, with those of the document, since a change that was copied has one id in
+/// all of them. Whoever makes ids that begin alike has few of them to look through: the queue of the log bounds what is in flight.
+fn hash(OpId(op): &OpId, document: &DocumentId) -> u64 {
+    let head = |bytes: &[u8]| bytes.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+    head(op).rotate_left(5) ^ head(document.as_bytes())
 }
 
 #[cfg(test)]

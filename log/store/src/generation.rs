@@ -125,17 +125,21 @@ impl Generation {
                 None => self.documents.insert_full(prefix.clone(), Vec::new()).0,
             };
             self.documents[number].push(place);
-            self.place(op, number, place.offset());
+            self.place(hash(&prefix, &op), op, number, place.offset());
         }
         self.indexed[usize::from(header.partition.0)] = header.last();
         self.bytes += frame.bytes().len();
         Ok(())
     }
 
-    fn place(&mut self, op: OpId, document: usize, offset: Offset) {
+    fn place(&mut self, hash_of: u64, op: OpId, document: usize, offset: Offset) {
         let same = |known: &Operation| known.op == op && known.document == document;
-        let entry = self.ops.entry(hash(&op), same, |known| hash(&known.op));
-        match entry {
+        let documents = &self.documents;
+        let again = |known: &Operation| {
+            let name = documents.get_index(known.document).map_or(&[][..], |(name, _)| name);
+            hash(name, &known.op)
+        };
+        match self.ops.entry(hash_of, same, again) {
             hash_table::Entry::Occupied(mut known) => known.get_mut().offset = offset,
             hash_table::Entry::Vacant(room) => {
                 room.insert(Operation { op, document, offset });
@@ -176,7 +180,7 @@ impl Generation {
         principals.into_iter()
     }
 
-    /// Where an operation of a document stands. `hash` is that of its id, by [`hash`].
+    /// Where an operation of a document stands. `hash` is what [`hash`] makes of the two.
     pub(crate) fn operation(&self, hash: u64, document: &[u8], op: &OpId) -> Option<Offset> {
         let is_it = |known: &Operation| {
             let named = self.documents.get_index(known.document);
@@ -232,7 +236,20 @@ impl Generation {
     }
 }
 
-/// What operations are found by.
-pub(crate) fn hash(op: &OpId) -> u64 {
-    HASHER.hash_one(op.0)
+/// What an operation of a document is found by. The document counts: a change that was copied into very many of them has one id.
+pub(crate) fn hash(document: &[u8], op: &OpId) -> u64 {
+    HASHER.hash_one((document, op.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_operation_in_many_documents_is_spread() {
+        let hashes: std::collections::HashSet<u64> = (0..1_000u16)
+            .map(|document| hash(&document.to_be_bytes(), &OpId([7; 32])))
+            .collect();
+        assert_eq!(hashes.len(), 1_000);
+    }
 }

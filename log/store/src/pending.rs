@@ -123,7 +123,7 @@ impl Pending {
             .iter()
             .map(|key| {
                 let op = key.op();
-                let hash = generation::hash(&op);
+                let hash = generation::hash(key.document(), &op);
                 state
                     .newest_first()
                     .find_map(|generation| generation.operation(hash, key.document(), &op))
