@@ -44,7 +44,7 @@ fn index(database: &Database, options: &StoreOptions, failsafe: &Failsafe) {
             failsafe.enter(reason);
             return;
         }
-        database.pending.drop_oldest();
+        database.pending.drop_oldest(generation);
     }
 }
 

@@ -78,6 +78,23 @@ impl Generation {
         }
     }
 
+    /// An empty one that goes on after another, in the memory of this one: what is touched for the first time costs the writer
+    /// a fault for each page.
+    pub(crate) fn again_after(mut self, indexed: &[Offset]) -> Self {
+        self.indexed.clear();
+        self.indexed.extend_from_slice(indexed);
+        self
+    }
+
+    /// Without its rows, and with the memory of most of them.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.documents.clear();
+        self.ops.clear();
+        self.principals.clear();
+        self.bytes = 0;
+        self
+    }
+
     /// For each partition the offset up to which it is indexed once these rows are.
     pub(crate) fn indexed(&self) -> &[Offset] {
         &self.indexed

@@ -19,7 +19,7 @@ pub struct StoreOptions {
     pub cache_bytes: usize,
     /// Index rows gather in memory until there are so many entries, which then become one table of each index; 114,688, which
     /// is what a hash table of 131,072 slots holds. Three times as many may be in memory, at about 100 bytes each, and are
-    /// read again at the next opening, at about a microsecond each.
+    /// read again at the next opening, at about a microsecond each. One more table is kept empty.
     pub index_entries: usize,
     /// Bytes of frames at which tables are made although there are fewer entries, so that large ones do not delay the next
     /// opening; 64 MiB.

@@ -42,11 +42,18 @@ impl Full {
     pub(crate) fn is(self, generation: &Generation) -> bool {
         generation.entries() >= self.entries || generation.bytes() >= self.bytes
     }
+
+    /// Whether a frame would have its operations moved into a larger table, which takes as long as very many commits.
+    fn is_too_full_for(self, generation: &Generation, frame: &Frame) -> bool {
+        generation.entries() > 0 && generation.entries() + frame.header().count as usize > self.entries
+    }
 }
 
 struct State {
     growing: Generation,
     sealed: VecDeque<Arc<Generation>>,
+    /// Emptied, to be the next that grows.
+    spare: Option<Generation>,
     /// The index thread has ended, or is to end.
     ended: bool,
 }
@@ -78,6 +85,7 @@ impl Pending {
             state: Mutex::new(State {
                 growing,
                 sealed: VecDeque::new(),
+                spare: None,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -106,14 +114,27 @@ impl Pending {
     /// Takes frames that were committed.
     pub(crate) fn add(&self, frames: &[Frame]) -> Result<(), RecordError> {
         let mut state = self.lock();
-        frames.iter().try_for_each(|frame| state.growing.add(frame))?;
+        for frame in frames {
+            if self.full.is_too_full_for(&state.growing, frame) {
+                self.seal(&mut state);
+            }
+            state.growing.add(frame)?;
+        }
         if self.full.is(&state.growing) {
-            let next = Generation::after(state.growing.indexed().to_vec(), self.full.entries);
-            let full = mem::replace(&mut state.growing, next);
-            state.sealed.push_back(Arc::new(full));
-            self.changed.notify_all();
+            self.seal(&mut state);
         }
         Ok(())
+    }
+
+    fn seal(&self, state: &mut State) {
+        let indexed = state.growing.indexed();
+        let next = match state.spare.take() {
+            Some(spare) => spare.again_after(indexed),
+            None => Generation::after(indexed.to_vec(), self.full.entries),
+        };
+        let full = mem::replace(&mut state.growing, next);
+        state.sealed.push_back(Arc::new(full));
+        self.changed.notify_all();
     }
 
     /// Where operations stand, as far as that is known here.
@@ -192,12 +213,13 @@ impl Pending {
         state.sealed.front().filter(|_| !state.ended).cloned()
     }
 
-    /// The oldest sealed generation is in the tables.
-    pub(crate) fn drop_oldest(&self) {
-        let oldest = self.lock().sealed.pop_front();
+    /// The oldest sealed generation, which is this one, is in the tables.
+    pub(crate) fn drop_oldest(&self, oldest: Arc<Generation>) {
+        self.lock().sealed.pop_front();
         self.changed.notify_all();
         // Not under the lock: it takes a while.
-        drop(oldest);
+        let spare = Arc::into_inner(oldest).map(Generation::emptied);
+        self.lock().spare = spare;
     }
 
     /// Ends the index thread; nobody waits for it any more.

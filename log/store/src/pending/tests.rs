@@ -54,10 +54,59 @@ fn the_writer_waits_while_the_index_thread_is_behind() {
             let generation = pending.next_sealed().unwrap();
             assert_eq!(generation.indexed()[0], Offset(n), "oldest first");
             assert_eq!(pending.lookup(&[key(n - 1)]), [Some(Offset(n))], "still here");
-            pending.drop_oldest();
+            pending.drop_oldest(generation);
             assert_eq!(pending.lookup(&[key(n - 1)]), [None]);
         }
     });
+}
+
+#[test]
+fn a_frame_that_does_not_fit_begins_the_next_generation() {
+    let mut core = Partition::lead(PartitionId(0), 0, Tail::default(), Quorum { needed: 1 });
+    let mut effects = Vec::new();
+    let mut frame = |first: u64, count: u64| {
+        let entries: Vec<_> = (first..first + count)
+            .map(|n| entry(&document_in(0, 1), n, b"x"))
+            .collect();
+        core.submit(1, (), &entries, &vec![None; entries.len()], &mut effects);
+        core.seal(&mut effects);
+        effects.drain(..).find_map(|effect| match effect {
+            Effect::Publish(frame) => Some(frame),
+            _ => None,
+        })
+    };
+    let frames: Vec<Frame> = [frame(0, 3), frame(3, 2), frame(5, 9)].into_iter().flatten().collect();
+    let pending = pending(4);
+    pending.add(&frames).unwrap();
+    let entries = |state: &State| -> Vec<usize> { state.oldest_first().map(Generation::entries).collect() };
+    assert_eq!(
+        entries(&pending.lock()),
+        [3, 2, 9, 0],
+        "the last is larger than any generation"
+    );
+    let everything: Vec<_> = (1..=14).map(|offset| Some(Offset(offset))).collect();
+    assert_eq!(pending.lookup(&(0..14).map(key).collect::<Vec<_>>()), everything);
+}
+
+#[test]
+fn a_generation_grows_in_the_memory_of_one_that_left() {
+    let pending = pending(2);
+    let frames = frames(7);
+    pending.add(&frames[..3]).unwrap();
+    pending.drop_oldest(pending.next_sealed().unwrap());
+    assert!(pending.lock().spare.is_some());
+    pending.add(&frames[3..4]).unwrap();
+    assert!(pending.lock().spare.is_none(), "it grows");
+    pending.add(&frames[4..5]).unwrap();
+    let known = pending.lookup(&(0..7).map(key).collect::<Vec<_>>());
+    let known: Vec<_> = known.into_iter().map(|offset| offset.map(|offset| offset.0)).collect();
+    assert_eq!(
+        known,
+        [None, None, Some(3), Some(4), Some(5), None, None],
+        "nothing of the one that left"
+    );
+    let indexed: Vec<u64> = pending.lock().oldest_first().map(|one| one.indexed()[0].0).collect();
+    assert_eq!(indexed, [4, 5]);
 }
 
 #[test]
