@@ -75,6 +75,10 @@ impl Actor {
 
     async fn put_snapshot(&mut self) -> Result<(), Lost> {
         self.materialize().await?;
+        // Only now is it known of a document that was cold whether all of its entries can be applied.
+        if !self.set_aside.is_empty() {
+            return Ok(());
+        }
         let Content::Live(live) = &mut self.content else {
             return Ok(());
         };
@@ -127,5 +131,65 @@ impl StatesyncOptions {
     /// How long a document may be left alone before its memory is given back: less when memory is short.
     pub(crate) fn idle_after(&self, memory: u64) -> Duration {
         if memory > self.memory_bytes { QUIET } else { self.idle }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aetherflow_log_core::memory::MemoryStorage;
+    use aetherflow_oplog::{LogHandle, LogOptions};
+    use aetherflow_schema::{
+        access::{Author, Principal},
+        id::{DocumentId, SessionId, StorageId},
+    };
+    use automerge::{AutoCommit, ROOT, transaction::Transactable};
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{content::Cold, intake, service::Shared};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_found_set_aside_on_the_way_to_a_snapshot_is_not_hidden_by_it() {
+        let log = LogHandle::start(Arc::new(MemoryStorage::new(1)), LogOptions::default()).unwrap();
+        let document = DocumentId::from_bytes(&[1; 16]).unwrap();
+        let author = Author {
+            principal: Principal::anonymous(),
+            session: SessionId(Default::default()),
+        };
+        let mut doc = AutoCommit::new();
+        for n in 0..70 {
+            doc.put(ROOT, format!("{n}"), n).unwrap();
+            doc.commit();
+        }
+        let mut forged = AutoCommit::new().with_actor(doc.get_actor().clone());
+        forged.put(ROOT, "forged", true).unwrap();
+        let changes = [doc.get_changes(&[]), forged.get_changes(&[])].concat();
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|change| Bytes::copy_from_slice(change.raw_bytes()))
+            .collect();
+        let weighed = intake::weigh_changes(changes.clone()).unwrap();
+        let (_, entries) = intake::take_changes(&document, &author, weighed).unwrap();
+        let offset = log.append(entries).await.unwrap().last();
+
+        let (_inputs, inbox) = mpsc::channel(1);
+        let shared = Arc::new(Shared::new(StatesyncOptions::new(StorageId("the-server".into()))));
+        let mut actor = Actor::new(document.clone(), log.clone(), shared, inbox);
+        // As if nothing had been noticed when it was opened.
+        actor.content = Content::Cold(Cold {
+            heads: [doc.get_heads(), forged.get_heads()].concat(),
+            changes: 71,
+            whole: changes.concat().into(),
+        });
+        (actor.offset, actor.unsaved) = (offset, 71);
+        actor.save_snapshot().await;
+        assert!(log.snapshot(&document).unwrap().is_none());
+        let set_aside: Vec<_> = actor.set_aside.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(set_aside, [offset]);
+        assert_eq!(actor.content.heads(), doc.get_heads());
+        assert!(!actor.wants_snapshot(), "nor is it tried again and again");
     }
 }

@@ -12,6 +12,7 @@ mod hostile;
 mod lost;
 mod rest;
 mod rights;
+mod set_aside;
 mod snapshots;
 mod sync;
 mod together;
