@@ -191,6 +191,9 @@ impl Actor {
                 }
             }
             self.settle().await?;
+            if self.content.is_unchecked() && self.peers.somebody_wants_whole() {
+                self.materialize().await?;
+            }
             self.flush_at = self.peers.flush(&mut self.content, Instant::now());
             self.count_memory();
         }
@@ -297,7 +300,10 @@ impl Actor {
         self.offset = self.offset.max(loaded.offset);
         self.unsaved = loaded.unsaved;
         self.set_aside.clear();
-        self.note_set_aside(loaded.set_aside);
+        // What is not known yet of an entry does not unsay what was found when the document was open before.
+        if !self.content.is_unchecked() {
+            self.note_set_aside(loaded.set_aside);
+        }
     }
 
     fn note_set_aside(&mut self, set_aside: Vec<SetAside>) {

@@ -31,6 +31,9 @@ pub(crate) struct Cold {
     pub(crate) changes: u64,
     /// The whole document as automerge chunks.
     pub(crate) whole: Bytes,
+    /// Whether all of it is known to apply. Of a snapshot it is; of what came after one it is not before somebody has
+    /// applied it, and then the whole is not to be handed out: it might load nowhere.
+    pub(crate) checked: bool,
 }
 
 /// A materialized document.
@@ -127,6 +130,11 @@ impl Content {
         }
     }
 
+    /// Whether there may be something in it that cannot be applied.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        matches!(self, Self::Cold(cold) if !cold.checked)
+    }
+
     pub(crate) fn heads(&self) -> Vec<ChangeHash> {
         match self {
             Self::Absent | Self::Away => Vec::new(),
@@ -146,6 +154,7 @@ impl Content {
                 heads,
                 changes: live.changes,
                 whole: live.saved(),
+                checked: true,
             })
         };
     }
@@ -162,7 +171,7 @@ impl Content {
         }
     }
 
-    /// The bytes for a peer that has nothing; `None` when there is nothing to give.
+    /// The bytes for somebody who has nothing; `None` when there is nothing to give. Not while it is unchecked.
     pub(crate) fn whole(&mut self) -> Option<Bytes> {
         match self {
             Self::Absent | Self::Away => None,

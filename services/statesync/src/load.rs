@@ -1,7 +1,8 @@
 //! From a snapshot and the log's tail to a document.
 //!
 //! A document is read cold first: the snapshot's bytes with the changes after it, and their heads. That is what a peer
-//! needs that has nothing yet, and costs a fraction of materializing it.
+//! needs that has nothing yet, and costs a fraction of materializing it. Whether the changes after the snapshot can be
+//! applied is not known then: where there are some, the document is materialized before it is given to anybody as a whole.
 
 use std::collections::BTreeSet;
 
@@ -114,6 +115,7 @@ impl Stored {
             heads: heads.into_iter().collect(),
             changes,
             whole: whole.freeze(),
+            checked: self.changes().next().is_none(),
         })
     }
 

@@ -14,7 +14,7 @@ use aetherflow_schema::{
 use automerge::sync::{self, Capability, MessageFlags};
 use tokio::time::Instant;
 
-use self::message::{Outgoing, Said, next_message};
+use self::message::{Outgoing, Said, next_message, wants_whole};
 use crate::{content::Content, to_schema};
 
 /// Messages with changes that a peer may leave unanswered before they gather: one that is busy gets few large messages
@@ -185,6 +185,13 @@ impl Peers {
             }
         }
         again
+    }
+
+    /// Whether somebody is to be told something who has nothing, and so is sent the whole document.
+    pub(crate) fn somebody_wants_whole(&self) -> bool {
+        self.states
+            .values()
+            .any(|state| state.touched && wants_whole(&state.sync))
     }
 
     /// Whether a peer announced changes of a document that is not there yet.

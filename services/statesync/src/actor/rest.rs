@@ -11,6 +11,10 @@ use crate::{content::Content, load, service::StatesyncOptions, to_schema};
 /// How long a document must be left alone before a snapshot is taken of it.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// Materializing a document of more changes than this is noticed, about 20 ms: it is not closed with changes behind its
+/// newest snapshot, for which whoever opens it next would wait.
+const NOTICED_CHANGES: u64 = 4096;
+
 impl Actor {
     /// When it will have been left alone for long enough to do something about it.
     pub(super) fn rest_at(&self) -> Instant {
@@ -33,7 +37,9 @@ impl Actor {
         if self.last_use.elapsed() >= self.shared.idle_after() {
             self.peers.prune();
             if self.peers.is_empty() && self.shared.forget_if_idle(&self.document, &mut self.inbox) {
-                self.save_snapshot().await;
+                if self.wants_snapshot() || self.wants_last_snapshot() {
+                    self.take_snapshot().await;
+                }
                 return true;
             }
             self.cool().await;
@@ -49,8 +55,18 @@ impl Actor {
             Content::Cold(cold) => cold.changes,
             Content::Absent | Content::Away => 0,
         };
-        // Without what was set aside the snapshot would hide that it ever was, and what is uncertain may be missing in it.
-        self.set_aside.is_empty() && !self.uncertain && self.unsaved >= 64.max(changes / 16)
+        self.may_be_saved() && self.unsaved >= 64.max(changes / 16)
+    }
+
+    /// One pays, too, when a large document is closed in which something was edited.
+    fn wants_last_snapshot(&self) -> bool {
+        let is_large = matches!(&self.content, Content::Live(live) if live.changes > NOTICED_CHANGES);
+        self.may_be_saved() && is_large && self.unsaved > 0
+    }
+
+    /// Without what was set aside a snapshot would hide that it ever was, and what is uncertain may be missing in it.
+    fn may_be_saved(&self) -> bool {
+        self.set_aside.is_empty() && !self.uncertain
     }
 
     /// Takes a snapshot if it pays.
@@ -183,6 +199,7 @@ mod tests {
             heads: [doc.get_heads(), forged.get_heads()].concat(),
             changes: 71,
             whole: changes.concat().into(),
+            checked: false,
         });
         (actor.offset, actor.unsaved) = (offset, 71);
         actor.save_snapshot().await;

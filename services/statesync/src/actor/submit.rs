@@ -79,21 +79,26 @@ impl Actor {
 
     /// The newest state for somebody who has nothing, or has what leads to the heads `since`.
     pub(super) async fn snapshot(&mut self, since: Option<Vec<ChangeHash>>, answer: Answer<SnapshotAt>) {
-        let mut heads: Vec<_> = self.content.heads().iter().map(to_schema).collect();
-        heads.sort_unstable();
         let bytes = match since {
-            None => Ok(self.whole()),
+            None => self.whole().await,
             Some(mut since) => {
                 since.sort_unstable();
-                if since == heads && !self.content.has_waiting() {
+                if since == self.sorted_heads() && !self.content.has_waiting() {
                     Ok(Bytes::new())
                 } else {
                     self.changes_since(&since).await
                 }
             }
         };
-        let offset = self.offset;
+        // Only now: what was materialized on the way may have turned out to be less.
+        let (offset, heads) = (self.offset, self.sorted_heads());
         let _ = answer.send(bytes.map(|bytes| SnapshotAt { offset, bytes, heads }));
+    }
+
+    fn sorted_heads(&self) -> Vec<ChangeHash> {
+        let mut heads: Vec<_> = self.content.heads().iter().map(to_schema).collect();
+        heads.sort_unstable();
+        heads
     }
 
     async fn changes_since(&mut self, since: &[ChangeHash]) -> Result<Bytes, DocumentError> {
@@ -107,12 +112,15 @@ impl Actor {
         let missing = contained(|| task::block_in_place(|| missing(&live.doc, since)));
         match missing.map_err(DocumentError::Unreadable)? {
             Some(bytes) => Ok(bytes),
-            None => Ok(self.whole()),
+            None => self.whole().await,
         }
     }
 
-    fn whole(&mut self) -> Bytes {
-        self.content.whole().unwrap_or_default()
+    async fn whole(&mut self) -> Result<Bytes, DocumentError> {
+        if self.content.is_unchecked() {
+            self.materialize().await.map_err(|lost| lost.unreadable())?;
+        }
+        Ok(self.content.whole().unwrap_or_default())
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn next_message(state: &mut PeerState, content: &mut Content, said: &
 }
 
 /// Whether the peer has nothing and can take a whole document.
-fn wants_whole(state: &sync::State) -> bool {
+pub(super) fn wants_whole(state: &sync::State) -> bool {
     state.their_heads.as_ref().is_some_and(Vec::is_empty)
         && !state.peer_read_only
         && state

@@ -1,14 +1,38 @@
 //! Snapshots that are of no use: they cost time, never data.
 
+use std::time::Duration;
+
 use aetherflow_log_core::{Storage, storage::Snapshot};
-use aetherflow_schema::{documents::Documents, id::ChangeHash};
+use aetherflow_schema::{
+    documents::Documents,
+    id::{ChangeHash, Offset},
+};
 use automerge::AutoCommit;
 use bytes::Bytes;
 
 use crate::common::{
     author::{Author, submit},
-    document, grant, memory, start,
+    document, eventually, grant, memory, start, start_with,
 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_document_is_closed_with_nothing_behind_its_snapshot() {
+    let (statesync, log) = start_with(memory(), |options| options.idle = Duration::from_millis(20));
+    let id = document(1);
+    let mut author = Author::new();
+    let mut written = Offset::ZERO;
+    for changes in [4_200, 1] {
+        let submitted = submit(&statesync, &id, author.write(changes)).await.unwrap();
+        written = *submitted.offsets.last().unwrap();
+        eventually("it is closed", async || statesync.usage() == (0, 0)).await;
+    }
+    eventually("the snapshot has the last change, too", async || {
+        log.snapshot(&id)
+            .unwrap()
+            .is_some_and(|snapshot| snapshot.offset == written)
+    })
+    .await;
+}
 
 /// A chunk of automerge's format in which there is nothing that could be loaded.
 fn hollow_chunk() -> Vec<u8> {

@@ -37,7 +37,7 @@ async fn two_clients_converge_through_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_there_after_a_restart_and_a_late_joiner_needs_no_materialized_document() {
     let storage = memory();
-    let (statesync, _) = start(storage.clone());
+    let (statesync, log) = start(storage.clone());
     let id = document(1);
     let mut writer = Client::open(&statesync, &id).await;
     for n in 0..200 {
@@ -45,6 +45,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_a_late_joiner_needs_
         writer.doc.commit();
     }
     writer.until_saved().await;
+    eventually("a snapshot is taken", async || log.snapshot(&id).unwrap().is_some()).await;
     drop(statesync);
 
     let (statesync, _) = start(storage);
