@@ -108,6 +108,18 @@ impl Ops {
         self.frame.get_or_init(make).clone()
     }
 
+    /// Whether its frame has more than so many bytes and parts of it would have less.
+    pub fn is_longer(&self, bytes: usize) -> bool {
+        self.entries.len() > 1 && self.frame().len() > bytes
+    }
+
+    /// The two halves of its entries; `None` when there is only one.
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let (first, second) = self.entries.split_at(self.entries.len() / 2);
+        let half = |entries: &[Entry]| Self::new(self.document.clone(), entries.to_vec());
+        Some([half(first)?, half(second)?])
+    }
+
     /// What of it comes after `offset`; `None` when that is nothing.
     pub fn after(self: &Arc<Self>, offset: Offset) -> Option<Arc<Self>> {
         if self.entries.first().is_some_and(|first| first.offset > offset) {
@@ -142,8 +154,14 @@ pub enum Offered {
 
 /// Where what a follower is told goes. [`offer`](Self::offer) never blocks.
 pub trait FollowSink: Send + Sync + 'static {
-    /// Queues what is told, if there is room.
+    /// Queues what is told, if there is room. For entries that [are longer](Ops::is_longer) than [`longest`](Self::longest)
+    /// there never is, but in parts.
     fn offer(&self, told: Told) -> Offered;
+
+    /// Bytes of the longest frame that is taken. It may change.
+    fn longest(&self) -> usize {
+        usize::MAX
+    }
 
     /// Waits until there is room for so many bytes with something to spare, so that reading history does not crowd out
     /// the rest; `false` when nobody listens any more, or when room does not come in time.
@@ -324,6 +342,11 @@ mod tests {
         assert_eq!(offsets(3), Some(vec![5, 9]));
         assert_eq!(offsets(8), Some(vec![9]));
         assert_eq!(offsets(9), None);
+        let [first, second] = ops.halves().unwrap();
+        let offsets = |ops: &Ops| ops.entries().iter().map(|entry| entry.offset.0).collect::<Vec<_>>();
+        assert_eq!((offsets(&first), offsets(&second)), (vec![3], vec![5, 9]));
+        assert!(ops.is_longer(ops.frame().len() - 1) && !ops.is_longer(ops.frame().len()));
+        assert!(!first.is_longer(1) && first.halves().is_none());
         assert!(Ops::new(document(), vec![entry(1, EntryKind::Grant)]).is_none());
     }
 }

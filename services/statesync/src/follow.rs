@@ -85,8 +85,14 @@ async fn begin(statesync: &Statesync, subscriber: &Subscriber, start: Start) -> 
     };
     let offset = snapshot.offset;
     let bytes = snapshot.bytes.len() + 32 * snapshot.heads.len();
-    let told = tell(subscriber, bytes, || Told::Snapshot(snapshot.clone())).await;
-    Ok(told.then_some(offset))
+    let snapshot = Told::Snapshot(snapshot);
+    loop {
+        match tell(subscriber, bytes, snapshot.clone()).await {
+            Offered::Taken => return Ok(Some(offset)),
+            Offered::Full => task::yield_now().await,
+            Offered::Gone => return Ok(None),
+        }
+    }
 }
 
 async fn snapshot(
@@ -132,8 +138,9 @@ async fn history(hub: &Hub, subscriber: &Subscriber, mut covered: Offset) -> Opt
         // First the watermark: what is found missing below is missing up to here at least.
         let committed = hub.log().committed(subscriber.partition());
         let (log, document) = (hub.log().clone(), subscriber.document().clone());
+        let bytes = PAGE_BYTES.min(subscriber.sink().longest());
         let read = task::spawn_blocking(move || {
-            let entries = log.document_entries(&document, covered, PAGE_BYTES)?;
+            let entries = log.document_entries(&document, covered, bytes)?;
             Ok((entries.last().map(|last| last.offset), Ops::new(document, entries)))
         });
         let read: Result<_, StorageError> = read
@@ -146,8 +153,8 @@ async fn history(hub: &Hub, subscriber: &Subscriber, mut covered: Offset) -> Opt
             }
             Ok((None, _)) => return Some(covered.max(committed)),
             Ok((Some(last), ops)) => {
-                if let Some(ops) = ops.map(Arc::new)
-                    && !tell(subscriber, ops.frame().len(), || Told::Ops(ops.clone())).await
+                if let Some(ops) = ops
+                    && !tell_entries(subscriber, ops).await
                 {
                     return None;
                 }
@@ -157,15 +164,33 @@ async fn history(hub: &Hub, subscriber: &Subscriber, mut covered: Offset) -> Opt
     }
 }
 
-/// Tells a follower something of so many bytes as soon as it has room; `false` when it is none any more.
-async fn tell(subscriber: &Subscriber, bytes: usize, told: impl Fn() -> Told) -> bool {
-    while !subscriber.has_ended() && subscriber.sink().room(bytes).await {
-        match subscriber.sink().offer(told()) {
-            Offered::Taken => return true,
-            // Somebody else took the room.
-            Offered::Full => task::yield_now().await,
+/// Tells a follower of entries, in parts where it takes no frame so long; `false` when it is none any more.
+async fn tell_entries(subscriber: &Subscriber, ops: Ops) -> bool {
+    let mut rest = vec![Arc::new(ops)];
+    while let Some(ops) = rest.pop() {
+        // Asked each time, since it may change while room is waited for.
+        if ops.is_longer(subscriber.sink().longest())
+            && let Some([first, second]) = ops.halves()
+        {
+            rest.extend([Arc::new(second), Arc::new(first)]);
+            continue;
+        }
+        match tell(subscriber, ops.frame().len(), Told::Ops(ops.clone())).await {
+            Offered::Taken => {}
+            Offered::Full => {
+                rest.push(ops);
+                task::yield_now().await;
+            }
             Offered::Gone => return false,
         }
     }
-    false
+    true
+}
+
+/// Tells a follower something of so many bytes when it has room; full if somebody else took that.
+async fn tell(subscriber: &Subscriber, bytes: usize, told: Told) -> Offered {
+    match !subscriber.has_ended() && subscriber.sink().room(bytes).await {
+        true => subscriber.sink().offer(told),
+        false => Offered::Gone,
+    }
 }

@@ -21,6 +21,7 @@ use aetherflow_schema::{
     id::{DocumentId, Offset},
     locks::Fence,
     native::{Fetch, RequestId, Submit, encode, wire},
+    record::Entry,
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream::FuturesUnordered};
@@ -307,12 +308,7 @@ async fn answer(voice: &Voice, fetch: Fetch) -> Result<(), Failure> {
         let page = voice.shared.log.fetch(stretch);
         let page = within(timeouts.request(), page, || DocumentError::Overloaded).await?;
         let last = page.next.is_none();
-        let ops = wire::Ops {
-            request_id: Some(request.0),
-            last,
-            ..wire::Ops::of(&document, &page.entries)
-        };
-        if (last || !ops.entries.is_empty()) && !send(voice, &document, ops, timeouts.stalled()).await? {
+        if !send_page(voice, request, &document, &page.entries, last).await? {
             return Ok(());
         }
         match page.next {
@@ -323,25 +319,55 @@ async fn answer(voice: &Voice, fetch: Fetch) -> Result<(), Failure> {
     }
 }
 
-/// Queues a part of the answer when there is room; `false` when the connection ends.
-async fn send(voice: &Voice, document: &DocumentId, ops: wire::Ops, patience: Duration) -> Result<bool, Failure> {
-    let payload = encode(&wire::ServerFrame::from(ops));
-    let bytes = payload.len();
-    if let Some(why) = voice.too_long(bytes) {
-        return Err(Failure::TooLong(why));
+/// Sends a page of history, the `last` one or not, in parts where the client takes no frame so long; `false` when the
+/// connection ends.
+async fn send_page(
+    voice: &Voice,
+    request: RequestId,
+    document: &DocumentId,
+    entries: &[Entry],
+    last: bool,
+) -> Result<bool, Failure> {
+    let mut rest = vec![(entries, last)];
+    while let Some((entries, last)) = rest.pop() {
+        let ops = wire::Ops {
+            request_id: Some(request.0),
+            last,
+            ..wire::Ops::of(document, entries)
+        };
+        if ops.entries.is_empty() && !last {
+            continue;
+        }
+        let payload = encode(&wire::ServerFrame::from(ops));
+        match voice.too_long(payload.len()) {
+            Some(_) if entries.len() > 1 => {
+                let (first, second) = entries.split_at(entries.len() / 2);
+                rest.extend([(second, last), (first, false)]);
+            }
+            Some(why) => return Err(Failure::TooLong(why)),
+            None if !send(voice, document, payload).await => return Ok(false),
+            None => {}
+        }
     }
+    Ok(true)
+}
+
+/// Queues a part of the answer when there is room; `false` when the connection ends.
+async fn send(voice: &Voice, document: &DocumentId, payload: Bytes) -> bool {
+    let bytes = payload.len();
+    let patience = voice.shared.options.timeouts.stalled();
     while voice.outbound.room(bytes, patience).await {
         let frame = Frame::binary(payload.clone()).about(Some(document));
         match voice.outbound.offer(frame) {
             Offered::Taken => {
                 voice.shared.metrics.native.said(Said::Ops, bytes);
-                return Ok(true);
+                return true;
             }
             Offered::Full => task::yield_now().await,
-            Offered::Gone => return Ok(false),
+            Offered::Gone => return false,
         }
     }
-    Ok(false)
+    false
 }
 
 async fn within<T>(

@@ -115,6 +115,8 @@ impl FollowSink for Subscription {
                 let frame = wire::Snapshot::of(&self.document, snapshot);
                 self.tell(Some(offset), Said::Snapshot, encode(&wire::ServerFrame::from(frame)))
             }
+            // Of the log smaller parts can be had.
+            Told::Ops(ops) if ops.is_longer(self.longest()) => Offered::Full,
             Told::Ops(ops) => {
                 let last = ops.entries().last().map(|entry| entry.offset);
                 self.tell(last, Said::Ops, ops.frame())
@@ -126,6 +128,10 @@ impl FollowSink for Subscription {
                 Offered::Gone
             }
         }
+    }
+
+    fn longest(&self) -> usize {
+        self.voice.outbound.longest()
     }
 
     fn room(&self, bytes: usize) -> BoxFuture<'_, bool> {

@@ -1,7 +1,9 @@
 //! What clients of the native protocol read: documents that they follow, and history, as fast as they take it.
 
+use std::sync::Arc;
+
 use aetherflow_schema::{
-    document_log::{Offered, SnapshotAt, Told},
+    document_log::{Offered, Ops, SnapshotAt, Told},
     documents::DocumentError,
     id::{ChangeHash, Offset},
     native::{
@@ -15,7 +17,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::{
-    ledger::tell,
+    ledger::{entry, tell},
     native_client::{NativeClient, fetch, hello, hello_taking, subscribe},
     server::{DEADLINE, Server, document, until},
 };
@@ -111,6 +113,50 @@ async fn what_is_longer_than_the_client_takes_is_rejected_and_the_rest_goes_on()
     assert!(matches!(client.hear().await, Kind::Welcome(_)));
     client.say(fetch(4, &long, 1, None)).await;
     assert!(client.hear_ops().await.last);
+}
+
+#[tokio::test]
+async fn what_the_server_puts_together_is_never_longer_than_the_client_takes() {
+    let server = Server::start().await;
+    let takes_little = hello_taking(1_000);
+    let mut client = NativeClient::connect(&server).await.saying(takes_little).await;
+    let id = document(1);
+    server.ledger.write(&id, 10, 300);
+    client.say(fetch(1, &id, 1, None)).await;
+    let mut offsets = Vec::new();
+    loop {
+        let ops = client.hear_ops().await;
+        assert_eq!(ops.request_id, Some(1));
+        offsets.extend(ops.entries.iter().map(|entry| entry.offset));
+        if ops.last {
+            break;
+        }
+    }
+    assert_eq!(offsets, (1..=10).collect::<Vec<_>>());
+
+    client.say(subscribe(2, &id, 0)).await;
+    client.settle().await;
+    let sink = server.ledger.sink(&id);
+    let entries = |offsets: std::ops::Range<u64>| offsets.map(|offset| entry(&id, offset, 300)).collect();
+    let ops = |offsets| Arc::new(Ops::new(id.clone(), entries(offsets)).unwrap());
+    assert_eq!(sink.longest(), 1_000);
+    // It is to come in parts, of which the log is asked again.
+    assert_eq!(sink.offer(Told::Ops(ops(1..11))), Offered::Full);
+    assert_eq!(client.settle().await, []);
+    for first in [1, 3, 5, 7, 9] {
+        assert_eq!(sink.offer(Told::Ops(ops(first..first + 2))), Offered::Taken);
+        let offsets: Vec<_> = client
+            .hear_ops()
+            .await
+            .entries
+            .iter()
+            .map(|entry| entry.offset)
+            .collect();
+        assert_eq!(offsets, [first, first + 1]);
+    }
+    assert_eq!(tell(&sink, &id, 11, 1_000), Offered::Gone);
+    let reject = client.hear_reject().await;
+    assert_eq!((reject.request_id, reject.code()), (2, RejectCode::TooLarge));
 }
 
 #[tokio::test]

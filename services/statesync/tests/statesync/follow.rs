@@ -91,6 +91,40 @@ async fn followers_start_from_nothing_an_offset_or_heads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_takes_short_frames_only_is_told_everything_in_such() {
+    let (statesync, _) = start(memory());
+    let id = document(1);
+    let mut author = Author::new();
+    submit(&statesync, &id, author.write(30)).await.unwrap();
+    let listener = Listener::follow(&statesync, &id, Start::After(Offset::ZERO));
+    eventually("history", async || listener.offsets().len() == 30).await;
+    assert_eq!(listener.frames().len(), 1);
+    let each = listener.frames()[0].0 / 30;
+
+    let told = |listener: &Listener| listener.frames().iter().map(|(bytes, _)| *bytes).max();
+    let brief = Listener::taking(5 * each, &statesync, &id, Start::Snapshot);
+    let late = Listener::taking(5 * each, &statesync, &id, Start::After(Offset::ZERO));
+    eventually("the snapshot", async || brief.snapshot().is_some()).await;
+    for _ in 0..3 {
+        // Together, and while it is told what is new.
+        submit(&statesync, &id, author.write(30)).await.unwrap();
+    }
+    eventually("all of it", async || {
+        brief.offsets().len() == 90 && late.offsets().len() == 120
+    })
+    .await;
+    for listener in [&brief, &late] {
+        listener.assert_in_order();
+        assert!(told(listener) <= Some(5 * each), "{:?}", listener.frames());
+        assert!(listener.frames().len() < 70, "{:?}", listener.frames());
+    }
+    // A single one cannot be told in parts.
+    brief.takes(1);
+    submit(&statesync, &id, author.write(2)).await.unwrap();
+    eventually("all of it", async || brief.offsets().len() == 92).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_all_heads_still_gets_what_waits_for_others() {
     let (statesync, _) = start(memory());
     let id = document(1);

@@ -26,11 +26,19 @@ struct Sink {
     /// Every so many offers there is no room; never when zero.
     full_each: AtomicUsize,
     offers: AtomicUsize,
+    /// Bytes of the longest frame that it takes.
+    longest: AtomicUsize,
 }
 
 impl FollowSink for Sink {
     fn offer(&self, told: Told) -> Offered {
         let answer = *self.answer.lock().unwrap();
+        if let Told::Ops(ops) = &told
+            && ops.entries().len() > 1
+            && ops.frame().len() > self.longest()
+        {
+            return Offered::Full;
+        }
         let each = self.full_each.load(Ordering::Relaxed);
         let offers = self.offers.fetch_add(1, Ordering::Relaxed);
         if answer == Offered::Taken && each > 0 && offers % each == each - 1 {
@@ -40,6 +48,10 @@ impl FollowSink for Sink {
             self.told.lock().unwrap().push(told);
         }
         answer
+    }
+
+    fn longest(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
     }
 
     fn room(&self, _: usize) -> BoxFuture<'_, bool> {
@@ -63,11 +75,17 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn follow(statesync: &Statesync, document: &DocumentId, start: Start) -> Self {
+        Self::taking(usize::MAX, statesync, document, start)
+    }
+
+    /// One that takes frames of so many bytes.
+    pub(crate) fn taking(bytes: usize, statesync: &Statesync, document: &DocumentId, start: Start) -> Self {
         let sink = Arc::new(Sink {
             told: Mutex::default(),
             answer: Mutex::new(Offered::Taken),
             full_each: AtomicUsize::new(0),
             offers: AtomicUsize::new(0),
+            longest: AtomicUsize::new(bytes),
         });
         let follower = Follower {
             grant: grant(document),
@@ -91,6 +109,21 @@ impl Listener {
 
     pub(crate) fn full_each(&self, offers: usize) {
         self.sink.full_each.store(offers, Ordering::Relaxed);
+    }
+
+    /// From now on it takes frames of so many bytes.
+    pub(crate) fn takes(&self, bytes: usize) {
+        self.sink.longest.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes of each frame with entries, and how many there are in it.
+    pub(crate) fn frames(&self) -> Vec<(usize, usize)> {
+        let told = self.told();
+        let ops = told.iter().filter_map(|told| match told {
+            Told::Ops(ops) => Some((ops.frame().len(), ops.entries().len())),
+            _ => None,
+        });
+        ops.collect()
     }
 
     fn told(&self) -> Vec<Told> {
