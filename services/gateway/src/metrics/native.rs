@@ -217,7 +217,7 @@ impl NativeMetrics {
         let connections = "Connections of the native protocol, over any transport";
         registry.register("connections", connections, all.connections.clone());
         registry.register("subscriptions", "Documents followed", all.subscriptions.clone());
-        let dropped = "Presence events dropped before a queue that was half full";
+        let dropped = "Presence events dropped before a queue that was half full, or a client that takes none so long";
         registry.register("presence_dropped", dropped, all.presence_dropped.clone());
         let wait = "From a submission to its receipt";
         registry.register("receipt_wait_seconds", wait, all.receipt_wait.clone());

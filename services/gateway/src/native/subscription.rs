@@ -167,7 +167,8 @@ impl PresenceWatcher for Subscription {
         let bytes = event.len();
         let metrics = &self.voice.shared.metrics.native;
         let frame = Frame::binary(event).about(Some(&self.document));
-        if self.voice.outbound.push_unless_half_full(frame) {
+        // A state that is lost is said again, or over before long; a client that takes none so long goes without.
+        if bytes <= self.longest() && self.voice.outbound.push_unless_half_full(frame) {
             metrics.said(Said::PresenceEvent, bytes);
         } else {
             metrics.presence_dropped.inc();

@@ -18,7 +18,7 @@ use crate::{
     client::Client,
     ledger::tell,
     native_carrier,
-    native_client::{NativeClient, presence, resume, subscribe},
+    native_client::{NativeClient, hello_taking, presence, resume, subscribe},
     server::{Server, document, until},
 };
 
@@ -223,4 +223,21 @@ async fn a_stock_client_that_stays_is_said_to_be_present_again() {
         }
     };
     assert_eq!(again.change(), PresenceChange::Updated);
+}
+
+#[tokio::test]
+async fn a_state_that_is_longer_than_a_client_takes_is_not_sent_and_is_counted() {
+    let server = Server::start().await;
+    let id = document(1);
+    let mut ada = NativeClient::welcomed(&server).await;
+    let takes_little = hello_taking(1_000);
+    let mut bob = NativeClient::connect(&server).await.saying(takes_little).await;
+    bob.say(subscribe(1, &id, 0)).await;
+    bob.settle().await;
+    ada.say(presence(&id, "x".repeat(1_000).leak(), 60_000)).await;
+    ada.settle().await;
+    assert_eq!(bob.settle().await, []);
+    assert_eq!(server.metric("native_presence_dropped_total"), 1);
+    ada.say(presence(&id, "short", 60_000)).await;
+    assert_eq!(&bob.hear_presence().await.state[..], b"short");
 }
