@@ -3,6 +3,10 @@
 //! Owns: frames that are not yet handed to the socket's writer, and how the connection is to end.
 //! Invariants: bounded by bytes, counting what the writer has not written yet; after the first reason to end nothing is
 //! queued any more; the task is woken once per batch, not once per frame.
+//!
+//! `peer` has what is queued for a peer of the automerge-repo protocol.
+
+mod peer;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -19,20 +23,22 @@ use aetherflow_schema::{
     access::Identity,
     close::CloseCode,
     document_log::Offered,
-    documents::{PeerFrame, PeerSink},
     id::{ConnectionId, PeerId, StorageId},
     limits,
-    repo::{Message, RemoteHeads},
 };
 use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
 
+pub(crate) use self::peer::kind;
 use crate::{
     close::Close,
     lock,
     metrics::{GatewayMetrics, Kind},
     websocket::Frame,
 };
+
+/// Frames for which whoever takes them keeps room while there are none.
+pub(crate) const IDLE_FRAMES: usize = 8;
 
 /// How a connection ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,11 +221,6 @@ impl Outbound {
         }
     }
 
-    /// Queues what the server says to this peer.
-    pub(crate) fn push_message(&self, message: &Message<'_>) -> bool {
-        self.push(kind(message), message.encode())
-    }
-
     /// The connection is to end. The first to say so decides how, except that "at once" overrules "after finishing".
     pub(crate) fn end(&self, ending: Ending) {
         let waker = lock(&self.state).end(ending);
@@ -322,86 +323,6 @@ impl State {
         }
         self.ending = Some(ending);
         self.waker.take()
-    }
-}
-
-impl PeerSink for Outbound {
-    fn deliver(&self, frame: PeerFrame) -> bool {
-        let sender = (&*self.server.0).into();
-        let target = self.peer().into();
-        match frame {
-            PeerFrame::Sync { document, message } => self.push_message(&Message::Sync {
-                sender,
-                target,
-                document,
-                data: message,
-            }),
-            PeerFrame::Unavailable { document } => self.push_message(&Message::DocUnavailable {
-                sender,
-                target,
-                document,
-            }),
-            PeerFrame::RemoteHeads {
-                document,
-                storage,
-                heads,
-                timestamp_ms,
-            } => self.push_message(&Message::RemoteHeadsChanged {
-                sender,
-                target,
-                document,
-                new_heads: vec![(
-                    storage,
-                    RemoteHeads {
-                        heads: heads.to_vec(),
-                        timestamp_ms: timestamp_ms as f64,
-                    },
-                )],
-            }),
-            PeerFrame::Refused { document, reason } => {
-                let text = format!("edits of {} were refused and are not saved: {reason}", document.url());
-                self.push_message(&Message::Error {
-                    sender,
-                    target,
-                    message: text.into(),
-                })
-            }
-            PeerFrame::Lost { document, reason } => {
-                let detail = format!("{reason} ({document})");
-                self.end(Ending::Now(Close::because(CloseCode::TryAgainLater, detail)));
-                false
-            }
-            PeerFrame::Malformed { document, reason } => {
-                let detail = format!("{reason} ({document})");
-                self.end(Ending::Now(Close::because(CloseCode::MalformedMessage, detail)));
-                false
-            }
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        let state = lock(&self.state);
-        !state.over && state.ending.is_none()
-    }
-
-    fn wants_heads_of(&self, storage: &StorageId) -> bool {
-        lock(&self.state).subscriptions.contains(storage)
-    }
-}
-
-/// What a message is, for counting.
-pub(crate) fn kind(message: &Message<'_>) -> Kind {
-    match message {
-        Message::Join { .. } => Kind::Join,
-        Message::Peer { .. } => Kind::Peer,
-        Message::Error { .. } => Kind::Error,
-        Message::Sync { .. } => Kind::Sync,
-        Message::Request { .. } => Kind::Request,
-        Message::DocUnavailable { .. } => Kind::Unavailable,
-        Message::Ephemeral { .. } => Kind::Ephemeral,
-        Message::RemoteSubscriptionChange { .. } => Kind::Subscription,
-        Message::RemoteHeadsChanged { .. } => Kind::RemoteHeads,
-        Message::Leave { .. } | Message::Unknown { .. } => Kind::Other,
     }
 }
 

@@ -8,13 +8,10 @@ use std::{
 use aetherflow_runtime::tls::Wire;
 use bytes::Bytes;
 
-use crate::websocket::Frame;
+use crate::{outbound::IDLE_FRAMES, websocket::Frame};
 
 /// Parts handed to the system in one call.
 const SLICES: usize = 64;
-
-/// Frames for which room is kept while nothing is being written.
-const IDLE_FRAMES: usize = 8;
 
 /// Frames on their way into a socket.
 #[derive(Default)]

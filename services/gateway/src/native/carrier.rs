@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use aetherflow_schema::{close::CloseCode, documents::BoxFuture, id::DocumentId, sessions};
@@ -23,7 +23,7 @@ use super::Native;
 use crate::{
     caller::Shown,
     close::Close,
-    outbound::{Ending, Outbound},
+    outbound::{Ending, IDLE_FRAMES, Outbound},
     protocol::{Parting, Protocol},
     shared::Shared,
     websocket::Frame,
@@ -65,12 +65,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, carrier: &dyn Carrier) {
         let mut connection = Connection {
             timer: Box::pin(sleep(shared.options.timeouts.join())),
             carrier,
+            sender: Sender::new(carrier),
             protocol: Native::new(&shared, &outbound, shown, sessions::Protocol::NativeQuantum),
             shared: shared.clone(),
             outbound,
             receiving: None,
-            sending: None,
-            batch: VecDeque::new(),
             finishing: None,
         };
         poll_fn(|context| connection.poll(context)).await
@@ -93,12 +92,67 @@ struct Connection<'a> {
     /// Until it must have said hello; after that, until its session hears again that the transport knows it to live.
     timer: Pin<Box<Sleep>>,
     receiving: Option<BoxFuture<'a, Result<Bytes, Option<u16>>>>,
+    sender: Sender<'a>,
+    /// The server stops: how to close when everything is done.
+    finishing: Option<Close>,
+}
+
+/// What is on its way to the client, one message at a time.
+struct Sender<'a> {
+    carrier: &'a dyn Carrier,
     /// A message on its way, and its bytes in the queue.
     sending: Option<(usize, BoxFuture<'a, bool>)>,
     /// What comes next.
     batch: VecDeque<Frame>,
-    /// The server stops: how to close when everything is done.
-    finishing: Option<Close>,
+}
+
+impl<'a> Sender<'a> {
+    fn new(carrier: &'a dyn Carrier) -> Self {
+        Self {
+            carrier,
+            sending: None,
+            batch: VecDeque::new(),
+        }
+    }
+
+    /// Whether everything that was taken is sent.
+    fn is_idle(&self) -> bool {
+        self.sending.is_none() && self.batch.is_empty()
+    }
+
+    /// Ready when a message was sent, with its bytes; `None` when the connection is gone.
+    fn poll(&mut self, outbound: &Outbound, context: &mut Context<'_>) -> Poll<Option<usize>> {
+        let carrier = self.carrier;
+        let next = |frame: Frame| {
+            let bytes = frame.len();
+            let (document, message) = frame.into_message();
+            (bytes, carrier.send(document, message))
+        };
+        let sending = self.sending.take().or_else(|| self.batch.pop_front().map(next));
+        let Some((bytes, mut sending)) = sending else {
+            return Poll::Pending;
+        };
+        match sending.as_mut().poll(context) {
+            Poll::Ready(true) => {}
+            Poll::Ready(false) => return Poll::Ready(None),
+            Poll::Pending => {
+                self.sending = Some((bytes, sending));
+                return Poll::Pending;
+            }
+        }
+        outbound.written(bytes, self.batch.is_empty());
+        if self.batch.is_empty() {
+            // It takes turns with the queue, so that otherwise both would stay as large as the largest burst.
+            self.batch.shrink_to(IDLE_FRAMES);
+        }
+        Poll::Ready(Some(bytes))
+    }
+
+    /// How to end if that was decided, else what comes next, once all before it is sent.
+    fn poll_take(&mut self, outbound: &Outbound, context: &Context<'_>) -> Poll<Option<Ending>> {
+        let hungry = self.is_idle();
+        outbound.poll_take(hungry, &mut self.batch, context)
+    }
 }
 
 /// Something that a connection may go on with; an error ends it.
@@ -145,7 +199,7 @@ impl Connection<'_> {
             }
             if let Some(close) = &self.finishing
                 && self.protocol.is_idle()
-                && self.sending.is_none()
+                && self.sender.is_idle()
                 && self.outbound.is_empty()
             {
                 return Poll::Ready(Some(close.clone()));
@@ -159,31 +213,17 @@ impl Connection<'_> {
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Option<Close>>> {
-        if let Some((bytes, sending)) = &mut self.sending {
-            let Poll::Ready(sent) = sending.as_mut().poll(context) else {
-                return Poll::Pending;
-            };
-            if !sent {
-                return Poll::Ready(Err(None));
-            }
-            self.outbound.written(*bytes, self.batch.is_empty());
-            if let Some(session) = self.protocol.session() {
-                session.traffic().sent(1, *bytes as u64);
-            }
-            self.sending = None;
-        }
-        let Some(frame) = self.batch.pop_front() else {
-            return Poll::Pending;
+        let Some(bytes) = ready!(self.sender.poll(&self.outbound, context)) else {
+            return Poll::Ready(Err(None));
         };
-        let bytes = frame.len();
-        let (document, message) = frame.into_message();
-        self.sending = Some((bytes, self.carrier.send(document, message)));
+        if let Some(session) = self.protocol.session() {
+            session.traffic().sent(1, bytes as u64);
+        }
         Poll::Ready(Ok(()))
     }
 
     fn poll_outbound(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Option<Close>>> {
-        let hungry = self.sending.is_none();
-        match self.outbound.poll_take(hungry, &mut self.batch, context) {
+        match self.sender.poll_take(&self.outbound, context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(Ok(())),
             Poll::Ready(Some(Ending::Now(close))) => Poll::Ready(Err(Some(close))),
@@ -221,6 +261,61 @@ impl Connection<'_> {
         match self.protocol.on_frame(frame) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(Parting { close, .. }) => Poll::Ready(Err(Some(close))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use aetherflow_runtime::metrics::Metrics;
+    use aetherflow_schema::id::{ConnectionId, PeerId};
+
+    use super::*;
+    use crate::metrics::GatewayMetrics;
+
+    /// Takes everything at once.
+    struct Eager;
+
+    impl Carrier for Eager {
+        fn address(&self) -> SocketAddr {
+            SocketAddr::from(([127, 0, 0, 1], 4242))
+        }
+
+        fn receive(&self) -> BoxFuture<'_, Result<Bytes, Option<u16>>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn send(&self, _: Option<DocumentId>, _: Bytes) -> BoxFuture<'_, bool> {
+            Box::pin(std::future::ready(true))
+        }
+
+        fn close(&self, _: CloseCode, _: &str) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[test]
+    fn after_a_burst_no_room_is_kept_for_another() {
+        let metrics = Arc::new(GatewayMetrics::new(&Metrics::default()));
+        let outbound = Outbound::new(ConnectionId(1), PeerId("server".into()), usize::MAX, metrics);
+        let mut sender = Sender::new(&Eager);
+        let mut context = Context::from_waker(Waker::noop());
+        // The second fills what the first was taken into, and the third is none.
+        for burst in [10_000, 10_000, 1] {
+            for _ in 0..burst {
+                outbound.push_frame(Frame::binary(Bytes::from_static(b"frame")));
+            }
+            assert_eq!(sender.poll_take(&outbound, &context), Poll::Ready(None));
+            assert_eq!(sender.batch.len(), burst);
+            let mut sent = 0;
+            while sender.poll(&outbound, &mut context).is_ready() {
+                sent += 1;
+            }
+            assert_eq!(sent, burst);
+            assert!(sender.is_idle());
+            assert!(sender.batch.capacity() <= IDLE_FRAMES, "{}", sender.batch.capacity());
         }
     }
 }

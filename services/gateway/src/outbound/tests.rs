@@ -2,7 +2,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use aetherflow_runtime::metrics::Metrics;
-use aetherflow_schema::id::{ChangeHash, DocumentId};
+use aetherflow_schema::{
+    documents::{PeerFrame, PeerSink},
+    id::{ChangeHash, DocumentId},
+    repo::Message,
+};
 use uuid::Uuid;
 
 use super::*;
