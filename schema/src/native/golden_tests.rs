@@ -1,6 +1,6 @@
 //! The frames in `testdata/native`: see the README there.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, num::NonZeroU64, path::PathBuf};
 
 use super::*;
 use crate::{
@@ -15,6 +15,31 @@ fn document() -> DocumentId {
 
 fn raw_document() -> Bytes {
     (0..16).collect()
+}
+
+fn hello_frames() -> Vec<(&'static str, ClientFrame)> {
+    vec![
+        (
+            "hello",
+            ClientFrame::Hello(Hello {
+                token: "a.b.c".into(),
+                client_id: "laptop".into(),
+                resume_token: Bytes::from_static(b"again"),
+                capabilities: vec!["locks".into(), "zstd".into()],
+                frame_bytes: None,
+            }),
+        ),
+        (
+            "hello-taking-short-frames",
+            ClientFrame::Hello(Hello {
+                token: String::new(),
+                client_id: "laptop".into(),
+                resume_token: Bytes::new(),
+                capabilities: Vec::new(),
+                frame_bytes: NonZeroU64::new(1 << 20),
+            }),
+        ),
+    ]
 }
 
 fn client_frames() -> Vec<(&'static str, ClientFrame)> {
@@ -39,17 +64,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
             document,
         })
     };
-    vec![
-        (
-            "hello",
-            ClientFrame::Hello(Hello {
-                token: "a.b.c".into(),
-                client_id: "laptop".into(),
-                resume_token: Bytes::from_static(b"again"),
-                capabilities: vec!["locks".into(), "zstd".into()],
-                frame_bytes: None,
-            }),
-        ),
+    let others = vec![
         (
             "submit",
             ClientFrame::Submit(Submit {
@@ -106,7 +121,8 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ),
         ("list-locks", list(Some(document()))),
         ("list-own-locks", list(None)),
-    ]
+    ];
+    hello_frames().into_iter().chain(others).collect()
 }
 
 fn welcome(session_id: Bytes) -> wire::Welcome {
