@@ -50,7 +50,7 @@ pub(crate) enum LockState {
 /// As long as this lives somebody wants the lock.
 #[derive(Debug)]
 pub(crate) struct Wish {
-    dropped: Arc<Notify>,
+    pub(crate) dropped: Arc<Notify>,
 }
 
 impl Drop for Wish {

@@ -40,6 +40,10 @@ impl Driver {
             // It was closed meanwhile, which dropping `state` says.
             return;
         }
+        if wish.strong_count() == 0 {
+            // It was cancelled meanwhile, and that may have been heard before this.
+            return;
+        }
         self.guards.next += 1;
         let lock = LockId(self.guards.next);
         let guard = Guard {

@@ -1,1 +1,104 @@
+//! The driver, with the server's words put into its mouth.
 
+use std::{future::pending, sync::Arc};
+
+use aetherflow_schema::{
+    close::CloseCode,
+    native::{ClientFrame, KNOWN_CAPABILITIES, encode, wire},
+};
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    gate::Gate,
+    guard::{LockState, Wish},
+    options::Options,
+    session::Parting,
+    transport::{BoxFuture, Connection},
+};
+
+const TTL: Duration = Duration::from_secs(30);
+
+/// Connects to nobody.
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn dial(&self) -> BoxFuture<Result<Arc<dyn Connection>, Parting>> {
+        Box::pin(pending())
+    }
+}
+
+fn id() -> DocumentId {
+    DocumentId::from_bytes(&[1; 16]).unwrap()
+}
+
+/// One that has been welcomed, with a document open.
+async fn online() -> (Driver, Document) {
+    let options = Options::default();
+    let (commands, queue) = mpsc::channel(16);
+    let common = Arc::new(Common {
+        commands,
+        gate: Gate::new(16, 1 << 20),
+        closed: false.into(),
+        dropped: Arc::default(),
+        keeps: false,
+        patience: options.timeouts.edit,
+    });
+    let (status, _) = watch::channel(Status {
+        link: Link::Connecting,
+        unsettled: 0,
+        store_failure: None,
+    });
+    let tuning = options.tuning().unwrap();
+    let mut driver = Driver::new(&common, queue, Box::new(Nowhere), tuning, options.timeouts, None, status);
+    driver.tell(Input::Tick).await;
+    let (frame_bytes, takes) = (1 << 20, 1 << 20);
+    driver.tell(Input::Connected { frame_bytes, takes }).await;
+    assert!(matches!(asked(&mut driver)[..], [ClientFrame::Hello(_)]));
+    let welcome = wire::Welcome {
+        session_id: vec![1; 16].into(),
+        limits: Some(wire::Limits {
+            frame_bytes: 1 << 20,
+            change_bytes: 1 << 20,
+            submit_changes: 3,
+            ..wire::Limits::default()
+        }),
+        capabilities: KNOWN_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
+        ..wire::Welcome::default()
+    };
+    say(&mut driver, welcome).await;
+    let document = driver.open(id(), common).await.unwrap();
+    assert!(matches!(asked(&mut driver)[..], [ClientFrame::Subscribe(_)]));
+    (driver, document)
+}
+
+/// What the server is sent.
+fn asked(driver: &mut Driver) -> Vec<ClientFrame> {
+    let frames = std::iter::from_fn(|| driver.session.poll_frame(now()));
+    frames.map(|outgoing| outgoing.frame).collect()
+}
+
+async fn say(driver: &mut Driver, frame: impl Into<wire::ServerFrame>) {
+    driver.tell(Input::Frame(encode(&frame.into()))).await;
+}
+
+/// What a guard that is asked for holds on to.
+fn wish(driver: &Driver) -> Arc<Wish> {
+    Arc::new(Wish {
+        dropped: driver.dropped.clone(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_nobody_wants_by_the_time_is_not_asked_for() {
+    let (mut driver, _document) = online().await;
+    let cancelled = wish(&driver);
+    let (state, _) = watch::channel(LockState::Asked);
+    let wanted = Arc::downgrade(&cancelled);
+    drop(cancelled);
+    // That it was dropped is heard first.
+    driver.dropped.notified().await;
+    driver.unlock_dropped().await;
+    driver.lock(id(), TTL, TTL, (wanted, state)).await;
+    assert_eq!(asked(&mut driver), []);
+}
