@@ -105,7 +105,7 @@ pub(crate) enum Input {
 pub(crate) enum Event {
     /// Make a connection; answered by [`Input::Connected`] or [`Input::Disconnected`], within a time.
     Dial,
-    /// End the connection, or the attempt to make one. Not answered.
+    /// End the connection, or the attempt to make one, with this code: a normal one ends the session too. Not answered.
     HangUp(CloseCode),
     /// What became of a change: said once for each.
     Settled {

@@ -3,14 +3,18 @@
 use std::time::{Duration, Instant};
 
 use aetherflow_schema::{
+    close::CloseCode,
     locks::Fencing,
-    native::{ClientFrame, wire::RejectCode},
+    native::{
+        ClientFrame,
+        wire::{self, RejectCode},
+    },
 };
 
 use super::{
     super::{Input, LockId, LockNews, Outcome, WantedLock},
     model::{Client, Server},
-    steps::{SECOND, edit, exchange, id, online, redialed},
+    steps::{SECOND, edit, exchange, id, online, redialed, say},
 };
 use crate::error::{LockError, LockLost};
 
@@ -219,6 +223,29 @@ fn a_lock_stays_over_a_connection_with_its_session_and_ends_without() {
         };
         assert_eq!(news(&mut client), expected);
     }
+}
+
+#[test]
+fn a_connection_that_is_given_up_is_no_goodbye() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    let (lock, ttl, wait) = (LockId(1), 600 * SECOND, SECOND);
+    let wanted = WantedLock { lock, ttl, wait };
+    client.tell(now, Input::Lock { document: id(), wanted });
+    exchange(now, &mut client, &mut server);
+    edit(now, &mut client);
+    client.send(now);
+    for second in (10..70).step_by(10) {
+        say(now + second * SECOND, &mut client, wire::Pong::default());
+    }
+    assert!(!client.connected, "the edit was not answered");
+    let later = redialed(&mut client, now + 60 * SECOND);
+    exchange(later, &mut client, &mut server);
+    assert_eq!(news(&mut client), [(1, granted(1))]);
+    assert_eq!(server.locks[&id()].1, Fencing(1));
+    client.tell(later, Input::Finish);
+    assert_eq!(client.hung_up, Some(CloseCode::Normal));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use aetherflow_schema::{
+    close::CloseCode,
     id::{ChangeHash, DocumentId, Offset},
     native::{ClientFrame, KNOWN_CAPABILITIES},
 };
@@ -47,6 +48,8 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) applied: BTreeMap<DocumentId, BTreeSet<u64>>,
     pub(in crate::session::tests) cursors: BTreeMap<DocumentId, Offset>,
     pub(in crate::session::tests) status: Option<LinkStatus>,
+    /// With which code it ended the last connection, if it did.
+    pub(in crate::session::tests) hung_up: Option<CloseCode>,
     /// The session that the server gives it.
     pub(in crate::session::tests) server_session: u128,
     /// What the server can.
@@ -99,6 +102,7 @@ impl Client {
             applied: BTreeMap::new(),
             cursors: BTreeMap::new(),
             status: None,
+            hung_up: None,
             server_session: number as u128,
             capabilities: KNOWN_CAPABILITIES,
             was_cut: false,
@@ -192,6 +196,7 @@ impl Client {
         }
         self.disk = Some(disk);
         self.session = Session::new(tuning(), now, StdRng::seed_from_u64(self.number as u64));
+        self.hung_up = None;
         self.server_session += 1 << 16;
         self.forget_locks();
         for (document, changes) in left {
@@ -258,7 +263,10 @@ impl Client {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Dial => self.dialing = true,
-                Event::HangUp(_) => self.cut(),
+                Event::HangUp(code) => {
+                    self.cut();
+                    self.hung_up = Some(code);
+                }
                 Event::Settled {
                     document,
                     hash,

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use aetherflow_schema::native::{ClientFrame, encode, wire};
+use aetherflow_schema::{
+    close::CloseCode,
+    native::{ClientFrame, encode, wire},
+};
 use bytes::Bytes;
 
 use super::{
@@ -63,18 +66,7 @@ impl Client {
             "{frame:?} before a hello"
         );
         let answer = match frame {
-            ClientFrame::Hello(_) => Some(wire::ServerFrame::from(wire::Welcome {
-                session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.server_session).as_bytes()),
-                limits: Some(wire::Limits {
-                    frame_bytes: 1 << 20,
-                    change_bytes: 1 << 20,
-                    submit_changes: 3,
-                    ..wire::Limits::default()
-                }),
-                capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
-                resume_token: Bytes::from_static(b"to go on"),
-                ..wire::Welcome::default()
-            })),
+            ClientFrame::Hello(_) => Some(self.welcome(server)),
             ClientFrame::Submit(submit) => Some(server.submit(&submit, std::mem::replace(&mut self.mood, Mood::Fine))),
             ClientFrame::Subscribe(subscribe) => server.subscribe(&mut self.served, subscribe),
             ClientFrame::Unsubscribe(document) => {
@@ -97,6 +89,26 @@ impl Client {
             ClientFrame::ListLocks(_) => panic!("nobody asks"),
         };
         self.to_client.extend(answer.iter().map(encode));
+    }
+
+    /// The client goes on with its session, unless it has said goodbye.
+    fn welcome(&mut self, server: &mut Server) -> wire::ServerFrame {
+        if self.hung_up.take() == Some(CloseCode::Normal) {
+            server.end_session(self.server_session);
+            self.server_session += 1 << 16;
+        }
+        wire::ServerFrame::from(wire::Welcome {
+            session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.server_session).as_bytes()),
+            limits: Some(wire::Limits {
+                frame_bytes: 1 << 20,
+                change_bytes: 1 << 20,
+                submit_changes: 3,
+                ..wire::Limits::default()
+            }),
+            capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
+            resume_token: Bytes::from_static(b"to go on"),
+            ..wire::Welcome::default()
+        })
     }
 
     /// The server sends what it has to say.
