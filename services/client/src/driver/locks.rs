@@ -14,11 +14,11 @@ use crate::{
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Guards {
-    all: HashMap<LockId, Guard>,
+    pub(super) all: HashMap<LockId, Guard>,
     next: u64,
 }
 
-struct Guard {
+pub(super) struct Guard {
     document: DocumentId,
     /// Nobody wants it any more when this is gone.
     wish: Weak<Wish>,
@@ -57,7 +57,8 @@ impl Driver {
         self.tell(Input::Lock { document, wanted }).await;
     }
 
-    /// Those whose guards are gone are given back; what was changed under them is known to the session by then.
+    /// Those whose guards are gone are given back; what was changed under them is known to the session by then. Of one that was
+    /// never held nothing more is told.
     pub(super) async fn unlock_dropped(&mut self) {
         let gone = |guard: &Guard| !guard.left && guard.wish.strong_count() == 0;
         if !self.guards.all.values().any(gone) {
@@ -65,12 +66,14 @@ impl Driver {
         }
         self.take_edits().await;
         let mut left = Vec::new();
-        for (lock, guard) in &mut self.guards.all {
-            if gone(guard) {
-                guard.left = true;
-                left.push((guard.document.clone(), *lock));
+        self.guards.all.retain(|lock, guard| {
+            if !gone(guard) {
+                return true;
             }
-        }
+            guard.left = true;
+            left.push((guard.document.clone(), *lock));
+            *guard.state.borrow() != LockState::Asked
+        });
         for (document, lock) in left {
             self.tell(Input::Unlock { document, lock }).await;
         }

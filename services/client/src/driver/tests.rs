@@ -2,11 +2,7 @@
 
 use std::{future::pending, sync::Arc};
 
-use aetherflow_schema::{
-    close::CloseCode,
-    native::{ClientFrame, KNOWN_CAPABILITIES, encode, wire},
-};
-use bytes::Bytes;
+use aetherflow_schema::native::{ClientFrame, KNOWN_CAPABILITIES, encode, wire};
 
 use super::*;
 use crate::{
@@ -50,7 +46,15 @@ async fn online() -> (Driver, Document) {
         store_failure: None,
     });
     let tuning = options.tuning().unwrap();
-    let mut driver = Driver::new(&common, queue, Box::new(Nowhere), tuning, options.timeouts, None, status);
+    let mut driver = Driver::new(
+        &common,
+        queue,
+        Box::new(Nowhere),
+        tuning,
+        options.timeouts,
+        None,
+        status,
+    );
     driver.tell(Input::Tick).await;
     let (frame_bytes, takes) = (1 << 20, 1 << 20);
     driver.tell(Input::Connected { frame_bytes, takes }).await;
@@ -101,4 +105,28 @@ async fn a_lock_that_nobody_wants_by_the_time_is_not_asked_for() {
     driver.unlock_dropped().await;
     driver.lock(id(), TTL, TTL, (wanted, state)).await;
     assert_eq!(asked(&mut driver), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_a_lock_in_vain_is_forgotten() {
+    let (mut driver, _document) = online().await;
+    for _ in 0..1_000 {
+        let waiting = wish(&driver);
+        let (state, _told) = watch::channel(LockState::Asked);
+        driver.lock(id(), TTL, TTL, (Arc::downgrade(&waiting), state)).await;
+        let request = match &asked(&mut driver)[..] {
+            [ClientFrame::AcquireLock(acquire)] => acquire.request.0,
+            frames => panic!("{frames:?}"),
+        };
+        let held = wire::Reject {
+            request_id: request,
+            code: wire::RejectCode::Locked.into(),
+            retry_after_ms: Some(1_000),
+            ..wire::Reject::default()
+        };
+        say(&mut driver, held).await;
+        drop(waiting);
+        driver.unlock_dropped().await;
+    }
+    assert_eq!(driver.guards.all.len(), 0);
 }

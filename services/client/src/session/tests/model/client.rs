@@ -8,6 +8,7 @@ use std::{
 use aetherflow_schema::{
     close::CloseCode,
     id::{ChangeHash, DocumentId, Offset},
+    locks::Fencing,
     native::{ClientFrame, KNOWN_CAPABILITIES},
 };
 use automerge::{Automerge, ROOT, transaction::Transactable};
@@ -54,13 +55,13 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) server_session: u128,
     /// What the server can.
     pub(in crate::session::tests) capabilities: &'static [&'static str],
-    /// It has lost a connection.
-    pub(in crate::session::tests) was_cut: bool,
     /// Edits that were made under a lock.
     pub(in crate::session::tests) made_under: HashSet<ChangeHash>,
     /// Locks that are wanted, the newest last.
     pub(super) wanted: Vec<(DocumentId, LockId)>,
     pub(super) locks_wanted: u64,
+    /// The newest token of each document's lock.
+    tokens: BTreeMap<DocumentId, Fencing>,
     /// What became of locks.
     pub(in crate::session::tests) lock_news: Vec<(LockId, LockNews)>,
     pub(in crate::session::tests) dialing: bool,
@@ -105,10 +106,10 @@ impl Client {
             hung_up: None,
             server_session: number as u128,
             capabilities: KNOWN_CAPABILITIES,
-            was_cut: false,
             made_under: HashSet::new(),
             wanted: Vec::new(),
             locks_wanted: 0,
+            tokens: BTreeMap::new(),
             lock_news: Vec::new(),
             dialing: false,
             connected: false,
@@ -336,7 +337,16 @@ impl Client {
                     self.session.handle(now, Input::Heads { document, heads });
                 }
                 Event::Link(status) => self.status = Some(status),
-                Event::Lock { lock, news, .. } => self.lock_news.push((lock, news)),
+                Event::Lock { document, lock, news } => {
+                    if let LockNews::Granted(fencing) = news {
+                        let before = self.tokens.insert(document, fencing);
+                        assert!(
+                            before.is_none_or(|before| before < fencing),
+                            "each turn has its own token"
+                        );
+                    }
+                    self.lock_news.push((lock, news));
+                }
                 Event::Presence { .. } | Event::Following { .. } => {}
             }
         }

@@ -28,7 +28,6 @@ impl Client {
     /// The connection is gone, with everything that is on its way.
     pub(in crate::session::tests) fn cut(&mut self) {
         self.dialing = false;
-        self.was_cut |= self.connected;
         self.connected = false;
         self.to_server.clear();
         self.to_client.clear();
