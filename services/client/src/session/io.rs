@@ -73,6 +73,12 @@ pub(crate) enum Input {
         document: DocumentId,
         stored: Vec<(ChangeHash, Offset)>,
     },
+    /// What was found for [`Event::Search`].
+    Searched {
+        document: DocumentId,
+        stored: Vec<(ChangeHash, Offset)>,
+        last: bool,
+    },
     /// What was done for [`Event::Merge`]: the replica has changes that the server lacks, which may be pending already; of
     /// those that the session had asked about the server has these, at the offset or before.
     Merged {
@@ -124,6 +130,13 @@ pub(crate) enum Event {
     Apply {
         document: DocumentId,
         entries: Vec<wire::Entry>,
+    },
+    /// Look in these entries, which are not to be taken in, for [`Session::asks`](super::Session::asks). Answered by
+    /// [`Input::Searched`].
+    Search {
+        document: DocumentId,
+        entries: Vec<wire::Entry>,
+        last: bool,
     },
     /// Merge this state. Answered by [`Input::Merged`], about [`Session::asks`](super::Session::asks).
     Merge {

@@ -183,6 +183,7 @@ impl Session {
         self.submits.clear();
         self.submit_bytes = 0;
         self.lock_requests.clear();
+        self.searches.clear();
         self.subscriptions.clear();
         self.followed.clear();
         let ids: Vec<_> = self.documents.keys().cloned().collect();

@@ -20,7 +20,7 @@ use super::{
     server::{Mood, Served},
 };
 use crate::{
-    replica::Replica,
+    replica::{self, Replica},
     store::{self, Record, StoreFile, What, leftover},
 };
 
@@ -69,8 +69,6 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) to_server: VecDeque<ClientFrame>,
     pub(in crate::session::tests) to_client: VecDeque<Bytes>,
     pub(in crate::session::tests) open: BTreeSet<DocumentId>,
-    /// Refused while nobody looked at the document.
-    pub(in crate::session::tests) refused_unseen: HashSet<ChangeHash>,
     disk: Option<Disk>,
     pub(super) served: Served,
     pub(in crate::session::tests) mood: Mood,
@@ -116,7 +114,6 @@ impl Client {
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             open: BTreeSet::new(),
-            refused_unseen: HashSet::new(),
             disk: None,
             served: Served::default(),
             mood: Mood::Fine,
@@ -280,9 +277,6 @@ impl Client {
                             Outcome::Refused(_) | Outcome::Dependent(_) => What::Refused(hash),
                         },
                     );
-                    if !self.open.contains(&document) {
-                        self.refused_unseen.insert(hash);
-                    }
                     self.outcomes.push((document, hash, outcome));
                 }
                 Event::Revert { document, hashes } => {
@@ -304,6 +298,14 @@ impl Client {
                     self.keep(&document, What::Merged { cursor, bytes });
                     let stored = applied.stored;
                     self.session.handle(now, Input::Applied { document, stored });
+                }
+                Event::Search {
+                    document,
+                    entries,
+                    last,
+                } => {
+                    let stored = replica::search(&entries, &self.session.asks(&document));
+                    self.session.handle(now, Input::Searched { document, stored, last });
                 }
                 Event::Merge {
                     document,

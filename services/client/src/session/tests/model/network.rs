@@ -82,7 +82,11 @@ impl Client {
                 nonce,
                 server_time_ms: 0,
             })),
-            ClientFrame::Fetch(_) => panic!("nobody fetches"),
+            ClientFrame::Fetch(fetch) => {
+                let mood = std::mem::replace(&mut self.mood, Mood::Fine);
+                self.to_client.extend(server.fetch(&fetch, mood).iter().map(encode));
+                None
+            }
             ClientFrame::AcquireLock(acquire) => Some(server.acquire(self.server_session, &acquire)),
             ClientFrame::ReleaseLock(release) => Some(server.release(self.server_session, &release)),
             ClientFrame::ListLocks(_) => panic!("nobody asks"),
