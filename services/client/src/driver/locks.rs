@@ -81,21 +81,30 @@ impl Driver {
 
     pub(super) fn on_lock_news(&mut self, lock: LockId, news: LockNews) {
         let state = match news {
-            LockNews::Granted(fencing) => LockState::Held(fencing),
+            LockNews::Granted(fencing, until) => {
+                if let Some(guard) = self.guards.all.get(&lock) {
+                    guard.state.send_replace(LockState::Held {
+                        fencing,
+                        until: until.into(),
+                    });
+                }
+                return;
+            }
+            LockNews::Renewed(until) => {
+                let renewed = until.into();
+                if let Some(guard) = self.guards.all.get(&lock) {
+                    guard.state.send_if_modified(|state| match state {
+                        LockState::Held { until, .. } => std::mem::replace(until, renewed) != renewed,
+                        _ => false,
+                    });
+                }
+                return;
+            }
             LockNews::Failed(error) => LockState::Failed(error),
             LockNews::Over(result) => LockState::Over(result),
         };
-        match state {
-            LockState::Held(_) => {
-                if let Some(guard) = self.guards.all.get(&lock) {
-                    guard.state.send_replace(state);
-                }
-            }
-            _ => {
-                if let Some(guard) = self.guards.all.remove(&lock) {
-                    guard.state.send_replace(state);
-                }
-            }
+        if let Some(guard) = self.guards.all.remove(&lock) {
+            guard.state.send_replace(state);
         }
     }
 }

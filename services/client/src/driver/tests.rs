@@ -2,24 +2,57 @@
 
 use std::{future::pending, sync::Arc};
 
-use aetherflow_schema::native::{ClientFrame, KNOWN_CAPABILITIES, encode, wire};
+use aetherflow_schema::{
+    close::CloseCode,
+    native::{ClientFrame, KNOWN_CAPABILITIES, encode, wire},
+};
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
+    error::LockLost,
     gate::Gate,
-    guard::{LockState, Wish},
+    guard::{LockGuard, LockOptions, LockState, Wish},
     options::Options,
     session::Parting,
+    status::Carrier,
     transport::{BoxFuture, Connection},
 };
 
 const TTL: Duration = Duration::from_secs(30);
 
-/// Connects to nobody.
-struct Nowhere;
+/// Connects to nobody, who says nothing, not even goodbye.
+struct Nobody;
 
-impl Transport for Nowhere {
+impl Transport for Nobody {
     fn dial(&self) -> BoxFuture<Result<Arc<dyn Connection>, Parting>> {
+        Box::pin(async { Ok(Arc::new(Nobody) as Arc<dyn Connection>) })
+    }
+}
+
+impl Connection for Nobody {
+    fn carrier(&self) -> Carrier {
+        Carrier::WebSocket
+    }
+
+    fn frame_bytes(&self) -> usize {
+        1 << 20
+    }
+
+    fn takes(&self) -> u32 {
+        1 << 20
+    }
+
+    fn send(self: Arc<Self>, _: Option<DocumentId>, _: Bytes) -> BoxFuture<Result<(), Parting>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn receive(self: Arc<Self>) -> BoxFuture<Result<Bytes, Parting>> {
+        Box::pin(pending())
+    }
+
+    fn close(self: Arc<Self>, _: CloseCode) -> BoxFuture<()> {
         Box::pin(pending())
     }
 }
@@ -46,18 +79,10 @@ async fn online() -> (Driver, Document) {
         store_failure: None,
     });
     let tuning = options.tuning().unwrap();
-    let mut driver = Driver::new(
-        &common,
-        queue,
-        Box::new(Nowhere),
-        tuning,
-        options.timeouts,
-        None,
-        status,
-    );
+    let mut driver = Driver::new(&common, queue, Box::new(Nobody), tuning, options.timeouts, None, status);
     driver.tell(Input::Tick).await;
-    let (frame_bytes, takes) = (1 << 20, 1 << 20);
-    driver.tell(Input::Connected { frame_bytes, takes }).await;
+    let connected = driver.wire.next().await;
+    driver.on_wire(connected).await;
     assert!(matches!(asked(&mut driver)[..], [ClientFrame::Hello(_)]));
     let welcome = wire::Welcome {
         session_id: vec![1; 16].into(),
@@ -129,4 +154,62 @@ async fn who_waited_for_a_lock_in_vain_is_forgotten() {
         driver.unlock_dropped().await;
     }
     assert_eq!(driver.guards.all.len(), 0);
+}
+
+/// The server grants what it was asked for.
+async fn grant(driver: &mut Driver) {
+    let acquire = asked(driver).into_iter().find_map(|frame| match frame {
+        ClientFrame::AcquireLock(acquire) => Some(acquire),
+        _ => None,
+    });
+    let acquire = acquire.expect("it is asked for");
+    let granted = wire::LockGranted {
+        request_id: acquire.request.0,
+        lock: Some(wire::Lock {
+            fencing: 7,
+            ..wire::Lock::default()
+        }),
+        ttl_ms: acquire.ttl_ms,
+    };
+    say(driver, granted).await;
+}
+
+async fn guard(driver: &mut Driver, document: &Document) -> LockGuard {
+    let (document, ttl) = (document.clone(), TTL);
+    let options = LockOptions {
+        ttl,
+        ..LockOptions::default()
+    };
+    let locking = tokio::spawn(async move { document.lock(options).await });
+    let command = driver.commands.recv().await.unwrap();
+    driver.on_command(command).await;
+    grant(driver).await;
+    locking.await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_knows_when_its_time_is_over_though_nobody_tells_it() {
+    let (mut driver, document) = online().await;
+    let guard = guard(&mut driver, &document).await;
+    sleep(TTL / 2).await;
+    driver.tell(Input::Tick).await;
+    grant(&mut driver).await;
+    // The first time is over, the second one is not; and the driver does nothing any more.
+    sleep(TTL - Duration::from_secs(1)).await;
+    assert!(guard.is_held());
+    assert!(timeout(Duration::ZERO, guard.lost()).await.is_err());
+    sleep(Duration::from_secs(1)).await;
+    assert!(!guard.is_held());
+    assert_eq!(timeout(Duration::ZERO, guard.lost()).await, Ok(LockLost::Expired));
+    let change = guard.change(|_| Ok::<_, automerge::AutomergeError>(())).await;
+    assert!(change.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_holds_a_lock_while_the_client_says_goodbye() {
+    let (mut driver, document) = online().await;
+    let guard = guard(&mut driver, &document).await;
+    let ending = tokio::spawn(driver.end());
+    assert_eq!(timeout(GOODBYE / 2, guard.lost()).await, Ok(LockLost::Closed));
+    assert!(!guard.is_held() && !ending.is_finished());
 }

@@ -182,10 +182,13 @@ pub(crate) struct WantedLock {
     pub(crate) wait: Duration,
 }
 
-/// What became of a lock: granted or failed first, over later.
+/// What became of a lock: granted or failed first, over later, renewed in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LockNews {
-    Granted(Fencing),
+    /// It is held with this token, for certain until then.
+    Granted(Fencing, Instant),
+    /// Until then now.
+    Renewed(Instant),
     Failed(LockError),
     /// It was given back, or lost.
     Over(Result<(), LockLost>),

@@ -172,16 +172,17 @@ impl Locks {
         let ttl = ttl.min(guard.ttl);
         match &mut guard.stage {
             Stage::Asked(asked, since) if *asked == request => {
+                let (until, renew) = (*since + ttl, *since + ttl / 3);
                 guard.stage = Stage::Held(Held {
                     fencing,
-                    until: *since + ttl,
-                    renew: Some(*since + ttl / 3),
+                    until,
+                    renew: Some(renew),
                     asked: None,
                     giving_back: guard.left,
                     released: false,
                     hold: None,
                 });
-                (!guard.left).then_some((guard.id, LockNews::Granted(fencing)))
+                (!guard.left).then_some((guard.id, LockNews::Granted(fencing, until)))
             }
             Stage::Held(held) if held.is_asked(request) => {
                 let since = held.asked.take().map_or(held.until, |(_, since)| since);
@@ -191,7 +192,7 @@ impl Locks {
                 }
                 held.until = since + ttl;
                 held.renew = Some(since + ttl / 3);
-                None
+                (!guard.left).then_some((guard.id, LockNews::Renewed(held.until)))
             }
             _ => None,
         }

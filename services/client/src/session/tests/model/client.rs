@@ -339,8 +339,12 @@ impl Client {
                     self.session.handle(now, Input::Heads { document, heads });
                 }
                 Event::Link(status) => self.status = Some(status),
+                Event::Lock {
+                    news: LockNews::Renewed(_),
+                    ..
+                } => {}
                 Event::Lock { document, lock, news } => {
-                    if let LockNews::Granted(fencing) = news {
+                    if let LockNews::Granted(fencing, _) = news {
                         let before = self.tokens.insert(document, fencing);
                         assert!(
                             before.is_none_or(|before| before < fencing),

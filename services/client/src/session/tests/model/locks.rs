@@ -53,7 +53,7 @@ impl Client {
     pub(in crate::session::tests) fn held(&self, id: &DocumentId) -> Option<(LockId, Fencing)> {
         let wanted = self.wanted.iter().filter(|(of, _)| of == id);
         wanted.rev().find_map(|(_, lock)| match self.news_of(*lock)[..] {
-            [LockNews::Granted(fencing)] => Some((*lock, *fencing)),
+            [LockNews::Granted(fencing, _)] => Some((*lock, *fencing)),
             _ => None,
         })
     }
@@ -85,7 +85,7 @@ impl Client {
             assert!(
                 matches!(
                     news[..],
-                    [LockNews::Failed(_)] | [LockNews::Granted(_), LockNews::Over(_)]
+                    [LockNews::Failed(_)] | [LockNews::Granted(..), LockNews::Over(_)]
                 ),
                 "{news:?}"
             );
