@@ -61,7 +61,7 @@ pub(in crate::session::tests) struct Client {
     pub(super) wanted: Vec<(DocumentId, LockId)>,
     pub(super) locks_wanted: u64,
     /// The newest token of each document's lock.
-    tokens: BTreeMap<DocumentId, Fencing>,
+    pub(super) tokens: BTreeMap<DocumentId, Fencing>,
     /// What became of locks.
     pub(in crate::session::tests) lock_news: Vec<(LockId, LockNews)>,
     pub(in crate::session::tests) dialing: bool,
@@ -257,6 +257,15 @@ impl Client {
         }
     }
 
+    fn settled(&mut self, document: DocumentId, hash: ChangeHash, outcome: Outcome) {
+        let what = match outcome {
+            Outcome::Committed { .. } => What::Acknowledged(hash),
+            Outcome::Refused(_) | Outcome::Dependent(_) => What::Refused(hash),
+        };
+        self.keep(&document, what);
+        self.outcomes.push((document, hash, outcome));
+    }
+
     pub(super) fn carry_out(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
@@ -269,16 +278,7 @@ impl Client {
                     document,
                     hash,
                     outcome,
-                } => {
-                    self.keep(
-                        &document,
-                        match outcome {
-                            Outcome::Committed { .. } => What::Acknowledged(hash),
-                            Outcome::Refused(_) | Outcome::Dependent(_) => What::Refused(hash),
-                        },
-                    );
-                    self.outcomes.push((document, hash, outcome));
-                }
+                } => self.settled(document, hash, outcome),
                 Event::Revert { document, hashes } => {
                     if let Some(replica) = self.replicas.get_mut(&document) {
                         replica.revert(&hashes).unwrap();
@@ -339,20 +339,7 @@ impl Client {
                     self.session.handle(now, Input::Heads { document, heads });
                 }
                 Event::Link(status) => self.status = Some(status),
-                Event::Lock {
-                    news: LockNews::Renewed(_),
-                    ..
-                } => {}
-                Event::Lock { document, lock, news } => {
-                    if let LockNews::Granted(fencing, _) = news {
-                        let before = self.tokens.insert(document, fencing);
-                        assert!(
-                            before.is_none_or(|before| before < fencing),
-                            "each turn has its own token"
-                        );
-                    }
-                    self.lock_news.push((lock, news));
-                }
+                Event::Lock { document, lock, news } => self.on_lock_news(document, lock, news),
                 Event::Presence { .. } | Event::Following { .. } => {}
             }
         }

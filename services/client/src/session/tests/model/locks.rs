@@ -43,6 +43,20 @@ impl Client {
         }
     }
 
+    /// Renewals are of no interest here.
+    pub(super) fn on_lock_news(&mut self, document: DocumentId, lock: LockId, news: LockNews) {
+        if let LockNews::Granted(fencing, _) = news {
+            let before = self.tokens.insert(document, fencing);
+            assert!(
+                before.is_none_or(|before| before < fencing),
+                "each turn has its own token"
+            );
+        }
+        if !matches!(news, LockNews::Renewed(_)) {
+            self.lock_news.push((lock, news));
+        }
+    }
+
     /// The process has died.
     pub(super) fn forget_locks(&mut self) {
         self.wanted.clear();
