@@ -149,3 +149,22 @@ fn a_lock_that_is_given_back_is_renewed_until_what_was_made_under_it_is_settled(
     assert!(matches!(client.outcomes[..], [(_, _, Outcome::Committed { .. })]));
     assert!(server.locks.is_empty());
 }
+
+/// The server has granted it, and does not know that.
+#[test]
+fn what_may_have_been_granted_to_nobody_is_asked_for_once_more_to_be_given_back() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    want(now, &mut client, 1, SECOND);
+    client.mood = Mood::Unknown;
+    client.send(now);
+    leave(now, &mut client, 1);
+    exchange(now, &mut client, &mut server);
+    assert_eq!(server.locks[&id()].1, Fencing(1));
+    // Nor is it known at first that it is given back.
+    client.mood = Mood::Unknown;
+    pass(&mut client, &mut server, now, 10);
+    assert!(server.locks.is_empty());
+    assert_eq!(news(&mut client), []);
+}

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use aetherflow_schema::{
     close::CloseCode,
-    native::{ClientFrame, encode, wire},
+    native::{ClientFrame, RequestId, encode, wire},
 };
 use bytes::Bytes;
 
 use super::{
     super::super::{Input, Parting},
     client::Client,
-    server::{Mood, Served, Server},
+    server::{Mood, Served, Server, no},
 };
 
 impl Client {
@@ -87,11 +87,26 @@ impl Client {
                 self.to_client.extend(server.fetch(&fetch, mood).iter().map(encode));
                 None
             }
-            ClientFrame::AcquireLock(acquire) => Some(server.acquire(self.server_session, &acquire)),
-            ClientFrame::ReleaseLock(release) => Some(server.release(self.server_session, &release)),
+            ClientFrame::AcquireLock(acquire) => {
+                let answer = server.acquire(self.server_session, &acquire);
+                Some(self.unless_unknown(acquire.request, answer))
+            }
+            ClientFrame::ReleaseLock(release) => {
+                let answer = server.release(self.server_session, &release);
+                Some(self.unless_unknown(release.request, answer))
+            }
             ClientFrame::ListLocks(_) => panic!("nobody asks"),
         };
         self.to_client.extend(answer.iter().map(encode));
+    }
+
+    /// The answer, unless the server is not in the mood to know it.
+    fn unless_unknown(&mut self, request: RequestId, answer: wire::ServerFrame) -> wire::ServerFrame {
+        if self.mood != Mood::Unknown {
+            return answer;
+        }
+        self.mood = Mood::Fine;
+        no(request, wire::RejectCode::OutcomeUnknown, Some(1_000))
     }
 
     /// The client goes on with its session, unless it has said goodbye.

@@ -264,7 +264,7 @@ impl Server {
     }
 }
 
-fn no(request: RequestId, code: wire::RejectCode, retry_after_ms: Option<u32>) -> wire::ServerFrame {
+pub(super) fn no(request: RequestId, code: wire::RejectCode, retry_after_ms: Option<u32>) -> wire::ServerFrame {
     wire::ServerFrame::from(wire::Reject {
         request_id: request.0,
         code: code.into(),
