@@ -20,10 +20,41 @@ use crate::{
     wire::{Endpoint, WireError},
 };
 
+/// Where a change is said to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    There(Offset),
+    ThereOrBefore(Offset),
+}
+
+impl Place {
+    fn offset(self) -> Offset {
+        let (Self::There(offset) | Self::ThereOrBefore(offset)) = self;
+        offset
+    }
+
+    fn is(self, offset: Offset) -> bool {
+        match self {
+            Self::There(there) => offset == there,
+            Self::ThereOrBefore(latest) => offset <= latest,
+        }
+    }
+
+    /// What both say together; `None` if they contradict each other.
+    fn and(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::There(offset), place) | (place, Self::There(offset)) => {
+                place.is(offset).then_some(Self::There(offset))
+            }
+            (Self::ThereOrBefore(one), Self::ThereOrBefore(other)) => Some(Self::ThereOrBefore(one.min(other))),
+        }
+    }
+}
+
 /// What the server said of one document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    said: HashMap<ChangeHash, Offset>,
+    said: HashMap<ChangeHash, Place>,
     /// Said of one change, first and later.
     contradictions: Vec<(ChangeHash, Offset, Offset)>,
     /// It had told everything up to there, and later did not know the place.
@@ -33,15 +64,20 @@ pub struct Places {
 impl Places {
     /// The change stands there.
     pub fn hear(&mut self, change: ChangeHash, offset: Offset) {
-        let first = *self.said.entry(change).or_insert(offset);
-        if first != offset {
-            self.contradictions.push((change, first, offset));
-        }
+        self.note(change, Place::There(offset));
     }
 
     /// The change stands there, unless it stands somewhere before: whole documents repeat what is there already.
     pub fn hear_again(&mut self, change: ChangeHash, offset: Offset) {
-        self.said.entry(change).or_insert(offset);
+        self.note(change, Place::ThereOrBefore(offset));
+    }
+
+    fn note(&mut self, change: ChangeHash, place: Place) {
+        let known = self.said.entry(change).or_insert(place);
+        match known.and(place) {
+            Some(both) => *known = both,
+            None => self.contradictions.push((change, known.offset(), place.offset())),
+        }
     }
 
     /// The server does not know a place that it named.
@@ -56,10 +92,7 @@ impl Places {
 
     /// Adds what somebody else was told.
     pub fn add(&mut self, other: &Self) {
-        other
-            .said
-            .iter()
-            .for_each(|(change, offset)| self.hear(*change, *offset));
+        other.said.iter().for_each(|(change, place)| self.note(*change, *place));
         self.contradictions.extend(&other.contradictions);
         self.forgotten.extend(&other.forgotten);
     }
@@ -89,16 +122,13 @@ impl Places {
                 change: *change,
                 places: [*first, *second],
             });
-        let wrong = self
-            .said
-            .iter()
-            .filter(|(change, offset)| log.0.get(*change) != Some(*offset));
-        let wrong: Vec<_> = wrong.collect();
-        let misplaced = wrong.first().map(|(change, offset)| Violation::Misplaced {
+        let stands = |(change, place): &(&ChangeHash, &Place)| log.0.get(*change).is_some_and(|at| place.is(*at));
+        let wrong: Vec<_> = self.said.iter().filter(|said| !stands(said)).collect();
+        let misplaced = wrong.first().map(|(change, place)| Violation::Misplaced {
             document: document(),
             wrong: wrong.len(),
             change: **change,
-            said: **offset,
+            said: place.offset(),
             found: log.0.get(*change).copied(),
         });
         forgotten.chain(contradicted).chain(misplaced).collect()
@@ -243,6 +273,29 @@ mod tests {
             },
         ];
         assert_eq!(places.violations(&id(1), &log(&[(1, 5)])), expected);
+    }
+
+    #[test]
+    fn what_a_whole_document_repeats_may_stand_before() {
+        let (mut exact, mut again) = (Places::default(), Places::default());
+        exact.hear(hash(1), Offset(5));
+        again.hear_again(hash(1), Offset(70));
+        assert_eq!(again.violations(&id(1), &log(&[(1, 5)])), []);
+        assert_eq!(again.violations(&id(1), &log(&[(1, 71)])).len(), 1);
+        for (one, other) in [(&exact, &again), (&again, &exact)] {
+            let mut both = one.clone();
+            both.add(other);
+            assert_eq!(both.violations(&id(1), &log(&[(1, 5)])), []);
+            assert_eq!(
+                both.violations(&id(1), &log(&[(1, 6)])).len(),
+                1,
+                "a receipt says exactly where"
+            );
+        }
+        again.hear_again(hash(1), Offset(4));
+        again.add(&exact);
+        let contradicted = |violation: &Violation| matches!(violation, Violation::Contradicted { .. });
+        assert!(again.violations(&id(1), &log(&[(1, 4)])).iter().any(contradicted));
     }
 
     #[test]

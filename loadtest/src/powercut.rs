@@ -53,6 +53,8 @@ pub struct Outcome {
     pub edits: u64,
     /// Changes acknowledged.
     pub acknowledged: usize,
+    /// Changes of which the server said where they stand.
+    pub placed: usize,
     /// All of it.
     pub took: Duration,
     /// Promises not kept.
@@ -122,6 +124,7 @@ pub async fn run(plan: &Plan, dir: &Path) -> Result<Outcome, PowerCutError> {
     }
     outcome.edits = crew.edits();
     outcome.acknowledged = crew.claims().changes();
+    outcome.placed = crew.claims().places();
     outcome.took = started.elapsed();
     machine.server.kill().await?;
     block_in_place(|| machine.disk.discard())?;

@@ -48,7 +48,10 @@ async fn nothing_acknowledged_is_lost_in_twenty_power_cuts() {
     let outcome = run(&plan).await;
     assert_eq!(outcome.violations, [], "AETHERFLOW_SEED={}", plan.seed);
     assert_eq!(outcome.rounds, 20);
-    assert!(outcome.acknowledged > 500, "too little was written to prove anything");
+    assert!(
+        outcome.acknowledged > 500 && outcome.placed > 500,
+        "too little was written to prove anything"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -350,6 +350,8 @@ impl Driver {
             self.on_command(command).await;
         }
         let unsettled = self.session.unsettled();
+        // The goodbye ends the session, and its locks with it: nobody holds one from here on.
+        self.guards = Guards::default();
         self.tell(Input::Finish).await;
         self.wire.finish(GOODBYE).await;
         let failed = match &self.store {

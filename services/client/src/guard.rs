@@ -7,7 +7,10 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use aetherflow_schema::locks::{Fencing, LOCK_TTL_MAX};
 use automerge::transaction::Transaction;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     document::Document,
@@ -40,7 +43,8 @@ impl Default for LockOptions {
 pub(crate) enum LockState {
     /// It was asked for.
     Asked,
-    Held(Fencing),
+    /// For certain until then.
+    Held { fencing: Fencing, until: Instant },
     /// It will not be had.
     Failed(LockError),
     /// It was given back, or lost.
@@ -50,7 +54,7 @@ pub(crate) enum LockState {
 /// As long as this lives somebody wants the lock.
 #[derive(Debug)]
 pub(crate) struct Wish {
-    dropped: Arc<Notify>,
+    pub(crate) dropped: Arc<Notify>,
 }
 
 impl Drop for Wish {
@@ -113,7 +117,7 @@ impl Document {
             Err(_) => return Err(LockError::Closed),
         };
         match state {
-            LockState::Held(fencing) => Ok(LockGuard {
+            LockState::Held { fencing, .. } => Ok(LockGuard {
                 document: self.clone(),
                 fencing,
                 state: told,
@@ -150,22 +154,37 @@ impl LockGuard {
         self.document.change_if(Some(self.fencing), is_held, edit).await
     }
 
-    /// Whether the lock is held, as far as is known here. An edit is bound to it all the same.
+    /// Whether the lock is held, as far as is known here: not after its time, by this machine's clock. An edit is bound to it all
+    /// the same.
     pub fn is_held(&self) -> bool {
-        matches!(*self.state.borrow(), LockState::Held(_)) && self.state.has_changed().is_ok()
+        let LockState::Held { until, .. } = *self.state.borrow() else {
+            return false;
+        };
+        Instant::now() < until && self.state.has_changed().is_ok()
     }
 
     /// Waits until the lock is lost, and says why.
     pub async fn lost(&self) -> LockLost {
-        match over(self.state.clone()).await {
-            Err(lost) => lost,
-            // Only who has no guard any more gives it back.
-            Ok(()) => LockLost::NotHeld,
+        let mut state = self.state.clone();
+        loop {
+            let until = match &*state.borrow_and_update() {
+                LockState::Held { until, .. } => *until,
+                LockState::Over(Err(lost)) => return lost.clone(),
+                // Only who has no guard any more gives it back, and a guard has had its lock.
+                LockState::Over(Ok(())) | LockState::Asked | LockState::Failed(_) => return LockLost::NotHeld,
+            };
+            match timeout_at(until, state.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return LockLost::Closed,
+                // Whether the client has heard of it or not.
+                Err(_) => return LockLost::Expired,
+            }
         }
     }
 
     /// Gives the lock back, once everything that was changed under it has its receipt or was refused, and waits until the server
-    /// has it: until the time of the lock is over, at most. Dropping the guard does the same without waiting.
+    /// has it. It is renewed meanwhile, or the server would refuse those edits: where that is impossible this ends with the time of
+    /// the lock. Whoever waits no longer may stop. Dropping the guard does the same without waiting.
     ///
     /// # Errors
     /// It was lost before, so that others may have had it meanwhile.

@@ -7,6 +7,7 @@
 //! it. Where that is impossible the error says so, and the document is of no use any more.
 
 mod rebuild;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use automerge::{
 };
 use bytes::Bytes;
 
+pub(crate) use self::search::search;
 use crate::session::NewChange;
 
 /// See the [module](self).

@@ -23,6 +23,7 @@ mod locking;
 mod locks;
 mod queue;
 mod refused;
+mod search;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -101,6 +102,8 @@ pub(crate) struct Session {
     submit_bytes: usize,
     /// Requests about locks under way, the oldest first, and when they were made.
     lock_requests: BTreeMap<RequestId, (DocumentId, Instant)>,
+    /// Documents whose history is being read, and when something of it came last.
+    searches: BTreeMap<RequestId, (DocumentId, Instant)>,
     /// Which subscription a Reject is about.
     subscriptions: BTreeMap<RequestId, DocumentId>,
     /// Documents that were subscribed to on this connection.
@@ -127,6 +130,7 @@ impl Session {
             submits: BTreeMap::new(),
             submit_bytes: 0,
             lock_requests: BTreeMap::new(),
+            searches: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             followed: HashSet::new(),
             next_request: 1,
@@ -166,6 +170,7 @@ impl Session {
                 }
             }),
             Input::Applied { document, stored } => self.on_applied(now, &document, &stored),
+            Input::Searched { document, stored, last } => self.on_searched(now, &document, &stored, last),
             Input::Merged {
                 document,
                 offset,
@@ -332,7 +337,6 @@ impl Session {
 
     fn close(&mut self, now: Instant, id: &DocumentId) {
         self.with(now, id, Document::close);
-        self.end_doubts(now, id);
         // There may be room for another one now.
         let room = |document: &Document| match &document.follow {
             document::Follow::Refused(refusal) => refusal.code == RejectCode::TooManySubscriptions,
@@ -345,11 +349,12 @@ impl Session {
         }
     }
 
-    /// Since when the server owes its oldest answer to a submit or about a lock.
+    /// Since when the server owes its oldest answer to a submit, about a lock, or the next part of a history.
     fn owed_since(&self) -> Option<Instant> {
         let submit = self.submits.values().next().map(|submitted| submitted.since);
         let lock = self.lock_requests.values().next().map(|(_, since)| *since);
-        [submit, lock].into_iter().flatten().min()
+        let history = self.searches.values().map(|(_, since)| *since).min();
+        [submit, lock, history].into_iter().flatten().min()
     }
 
     /// How long such an answer may take.
@@ -383,6 +388,11 @@ impl Session {
         }
         if let Some(submit) = self.poll_submit(now, id) {
             return Some(submit);
+        }
+        // What was found there that nobody takes may be on the server all the same.
+        let asks = self.poll_subscribe(now, id).or_else(|| self.poll_search(now, id));
+        if asks.is_some() {
+            return asks;
         }
         let presence = self.documents.get_mut(id)?.presence(now, id)?;
         Some(ClientFrame::Presence(presence))

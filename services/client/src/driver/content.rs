@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use aetherflow_schema::{id::ChangeHash, native::wire::Entry};
+use aetherflow_schema::{
+    id::{ChangeHash, Offset},
+    native::wire::Entry,
+};
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use crate::{
     document::Shared,
     lock,
-    replica::{Applied, Merged, Part, Replica, ReplicaError},
+    replica::{self, Applied, Merged, Part, Replica, ReplicaError},
 };
 
 /// So many bytes take a millisecond or more.
@@ -38,6 +41,16 @@ pub(super) async fn restore(parts: Vec<Part>) -> Result<(Replica, Vec<ChangeHash
 pub(super) async fn apply(shared: Arc<Shared>, entries: Vec<Entry>) -> Result<Applied, ReplicaError> {
     let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
     run(bytes, move || lock(&shared.replica).apply(&entries)).await
+}
+
+/// Which of these changes the entries have. Those of which automerge cannot tell have none.
+pub(super) async fn search(entries: Vec<Entry>, asked: Vec<ChangeHash>) -> Vec<(ChangeHash, Offset)> {
+    let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+    let found = run(bytes, move || Ok(replica::search(&entries, &asked))).await;
+    found.unwrap_or_else(|error| {
+        tracing::error!(%error, "a document's history cannot be searched");
+        Vec::new()
+    })
 }
 
 pub(super) async fn merge(

@@ -46,6 +46,16 @@ impl Driver {
                     self.keep(&document, What::Acknowledged(hash), None).await;
                 }
                 Event::Apply { document, entries } => self.apply(document, entries).await,
+                Event::Search {
+                    document,
+                    entries,
+                    last,
+                } => {
+                    let asked = self.session.asks(&document);
+                    let stored = content::search(entries, asked).await;
+                    let searched = Input::Searched { document, stored, last };
+                    self.session.handle(super::now(), searched);
+                }
                 Event::Merge {
                     document,
                     offset,

@@ -14,11 +14,11 @@ use crate::{
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Guards {
-    all: HashMap<LockId, Guard>,
+    pub(super) all: HashMap<LockId, Guard>,
     next: u64,
 }
 
-struct Guard {
+pub(super) struct Guard {
     document: DocumentId,
     /// Nobody wants it any more when this is gone.
     wish: Weak<Wish>,
@@ -40,6 +40,10 @@ impl Driver {
             // It was closed meanwhile, which dropping `state` says.
             return;
         }
+        if wish.strong_count() == 0 {
+            // It was cancelled meanwhile, and that may have been heard before this.
+            return;
+        }
         self.guards.next += 1;
         let lock = LockId(self.guards.next);
         let guard = Guard {
@@ -53,7 +57,8 @@ impl Driver {
         self.tell(Input::Lock { document, wanted }).await;
     }
 
-    /// Those whose guards are gone are given back; what was changed under them is known to the session by then.
+    /// Those whose guards are gone are given back; what was changed under them is known to the session by then. Of one that was
+    /// never held nothing more is told.
     pub(super) async fn unlock_dropped(&mut self) {
         let gone = |guard: &Guard| !guard.left && guard.wish.strong_count() == 0;
         if !self.guards.all.values().any(gone) {
@@ -61,12 +66,14 @@ impl Driver {
         }
         self.take_edits().await;
         let mut left = Vec::new();
-        for (lock, guard) in &mut self.guards.all {
-            if gone(guard) {
-                guard.left = true;
-                left.push((guard.document.clone(), *lock));
+        self.guards.all.retain(|lock, guard| {
+            if !gone(guard) {
+                return true;
             }
-        }
+            guard.left = true;
+            left.push((guard.document.clone(), *lock));
+            *guard.state.borrow() != LockState::Asked
+        });
         for (document, lock) in left {
             self.tell(Input::Unlock { document, lock }).await;
         }
@@ -74,21 +81,30 @@ impl Driver {
 
     pub(super) fn on_lock_news(&mut self, lock: LockId, news: LockNews) {
         let state = match news {
-            LockNews::Granted(fencing) => LockState::Held(fencing),
+            LockNews::Granted(fencing, until) => {
+                if let Some(guard) = self.guards.all.get(&lock) {
+                    guard.state.send_replace(LockState::Held {
+                        fencing,
+                        until: until.into(),
+                    });
+                }
+                return;
+            }
+            LockNews::Renewed(until) => {
+                let renewed = until.into();
+                if let Some(guard) = self.guards.all.get(&lock) {
+                    guard.state.send_if_modified(|state| match state {
+                        LockState::Held { until, .. } => std::mem::replace(until, renewed) != renewed,
+                        _ => false,
+                    });
+                }
+                return;
+            }
             LockNews::Failed(error) => LockState::Failed(error),
             LockNews::Over(result) => LockState::Over(result),
         };
-        match state {
-            LockState::Held(_) => {
-                if let Some(guard) = self.guards.all.get(&lock) {
-                    guard.state.send_replace(state);
-                }
-            }
-            _ => {
-                if let Some(guard) = self.guards.all.remove(&lock) {
-                    guard.state.send_replace(state);
-                }
-            }
+        if let Some(guard) = self.guards.all.remove(&lock) {
+            guard.state.send_replace(state);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     io::{Refusal, Seen},
     locks::Locks,
     queue::Queue,
+    search::Search,
 };
 
 /// Others on one document that are remembered.
@@ -87,6 +88,7 @@ pub(super) struct Document {
     pub(super) subscribe_failures: u32,
     pub(super) queue: Queue,
     pub(super) locks: Locks,
+    pub(super) search: Search,
     /// Nothing is submitted before.
     pub(super) hold: Option<Instant>,
     /// Failures to submit since the last success.
@@ -104,6 +106,7 @@ impl Document {
     pub(super) fn restart(&mut self) {
         self.queue.send_all_again();
         self.locks.restart();
+        self.search = Search::default();
         self.unsubscribe_due = false;
         self.announced = false;
         self.follow = match self.follow {
@@ -111,6 +114,11 @@ impl Document {
             _ if self.open => Follow::Due,
             _ => Follow::Off,
         };
+    }
+
+    /// The application has it open, and the server tells of it, or is about to.
+    pub(super) fn is_followed(&self) -> bool {
+        self.open && !matches!(self.follow, Follow::Off | Follow::Refused(_))
     }
 
     /// Nothing is left to be remembered.
@@ -129,7 +137,7 @@ impl Document {
         let present = self.mine.as_ref().filter(|_| self.announced).map(|mine| mine.due);
         let others = self.others.values().filter_map(|other| other.expires);
         let all = others.chain(subscribe).chain(self.hold).chain(present);
-        let all = all.chain(self.locks.deadlines());
+        let all = all.chain(self.locks.deadlines()).chain(self.search.hold);
         all.filter(|deadline| *deadline > now).min()
     }
 

@@ -29,7 +29,10 @@ impl Session {
             Kind::Receipt(receipt) => self.on_receipt(now, &receipt),
             Kind::Reject(reject) => self.on_reject(now, &reject),
             Kind::Snapshot(snapshot) => self.on_snapshot(now, snapshot),
-            Kind::Ops(ops) => self.on_ops(ops),
+            Kind::Ops(ops) => match ops.request_id {
+                Some(request) => self.on_history(now, RequestId(request), ops),
+                None => self.on_ops(ops),
+            },
             Kind::PresenceEvent(event) => self.on_presence(now, event),
             Kind::GoAway(go_away) => self.on_go_away(now, &go_away),
             Kind::LockGranted(granted) => self.on_lock_granted(now, &granted),
@@ -99,7 +102,7 @@ impl Session {
         let Ok(id) = DocumentId::from_bytes(&ops.document) else {
             return;
         };
-        let Some(document) = self.documents.get_mut(&id).filter(|_| ops.request_id.is_none()) else {
+        let Some(document) = self.documents.get_mut(&id) else {
             return;
         };
         let Some(entries) = document.take_new(ops.entries) else {
@@ -140,7 +143,10 @@ impl Session {
     }
 
     fn on_reject(&mut self, now: Instant, reject: &wire::Reject) {
-        if self.on_submit_reject(now, reject) || self.on_lock_reject(now, reject) {
+        let is_answer = self.on_submit_reject(now, reject)
+            || self.on_lock_reject(now, reject)
+            || self.on_search_reject(now, reject);
+        if is_answer {
             return;
         }
         let Some(id) = self.subscriptions.remove(&RequestId(reject.request_id)) else {
@@ -177,9 +183,6 @@ impl Session {
                 Follow::Refused(refusal)
             }
         };
-        if let Follow::Refused(_) = document.follow {
-            self.end_doubts(now, &id);
-        }
         self.with(now, &id, |_| {});
     }
 }

@@ -73,6 +73,12 @@ pub(crate) enum Input {
         document: DocumentId,
         stored: Vec<(ChangeHash, Offset)>,
     },
+    /// What was found for [`Event::Search`].
+    Searched {
+        document: DocumentId,
+        stored: Vec<(ChangeHash, Offset)>,
+        last: bool,
+    },
     /// What was done for [`Event::Merge`]: the replica has changes that the server lacks, which may be pending already; of
     /// those that the session had asked about the server has these, at the offset or before.
     Merged {
@@ -105,7 +111,7 @@ pub(crate) enum Input {
 pub(crate) enum Event {
     /// Make a connection; answered by [`Input::Connected`] or [`Input::Disconnected`], within a time.
     Dial,
-    /// End the connection, or the attempt to make one. Not answered.
+    /// End the connection, or the attempt to make one, with this code: a normal one ends the session too. Not answered.
     HangUp(CloseCode),
     /// What became of a change: said once for each.
     Settled {
@@ -124,6 +130,13 @@ pub(crate) enum Event {
     Apply {
         document: DocumentId,
         entries: Vec<wire::Entry>,
+    },
+    /// Look in these entries, which are not to be taken in, for [`Session::asks`](super::Session::asks). Answered by
+    /// [`Input::Searched`].
+    Search {
+        document: DocumentId,
+        entries: Vec<wire::Entry>,
+        last: bool,
     },
     /// Merge this state. Answered by [`Input::Merged`], about [`Session::asks`](super::Session::asks).
     Merge {
@@ -169,10 +182,13 @@ pub(crate) struct WantedLock {
     pub(crate) wait: Duration,
 }
 
-/// What became of a lock: granted or failed first, over later.
+/// What became of a lock: granted or failed first, over later, renewed in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LockNews {
-    Granted(Fencing),
+    /// It is held with this token, for certain until then.
+    Granted(Fencing, Instant),
+    /// Until then now.
+    Renewed(Instant),
     Failed(LockError),
     /// It was given back, or lost.
     Over(Result<(), LockLost>),

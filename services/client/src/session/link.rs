@@ -142,9 +142,10 @@ impl Session {
         }
     }
 
-    /// Ends the connection, to make another one.
+    /// Ends the connection, to make another one. The session goes on, with its locks and its presence: a normal end would be a
+    /// goodbye, which [`Session::on_finish`] says.
     pub(super) fn hang_up(&mut self, now: Instant, reason: &str) {
-        self.events.push_back(Event::HangUp(CloseCode::Normal));
+        self.events.push_back(Event::HangUp(CloseCode::GoingAway));
         self.come_back(now, reason);
     }
 
@@ -182,6 +183,7 @@ impl Session {
         self.submits.clear();
         self.submit_bytes = 0;
         self.lock_requests.clear();
+        self.searches.clear();
         self.subscriptions.clear();
         self.followed.clear();
         let ids: Vec<_> = self.documents.keys().cloned().collect();

@@ -109,8 +109,6 @@ impl Session {
             return self.hang_up(now, "a lock was granted without a token");
         };
         let ttl = Duration::from_millis(granted.ttl_ms.into());
-        // It may be forgotten, and the lock is to be given back all the same.
-        self.documents.entry(id.clone()).or_default();
         self.with_locks(now, &id, |locks| locks.on_granted(request, fencing, ttl));
         self.with_locks(now, &id, |locks| locks.on_time(now));
     }

@@ -4,8 +4,9 @@
 //! **Owns**: which of the application's guards has its turn, and until when the lock is held for certain. **Inputs**: what the
 //! guards want, the server's answers, the time. **Effects**: [`Ask`]s to the server, [`LockNews`] for the guards.
 //! **Invariants**: one guard at most holds the lock, and not after its time by this client's clock, counted from when it was asked
-//! for; each guard hears of one end. What is granted to nobody is given back. **On failure** the guard is told that it has lost
-//! the lock, or will not have it.
+//! for; each guard hears of one end. Nothing is forgotten before its answer: a guard whose application does not want it any more
+//! keeps its turn until the server has nothing of it, so that what is granted to nobody is given back and the next guard has a
+//! token of its own. **On failure** the guard is told that it has lost the lock, or will not have it.
 
 use std::{
     collections::VecDeque,
@@ -32,8 +33,6 @@ const INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Locks {
     /// Who wants it; the first has its turn.
     guards: VecDeque<Guard>,
-    /// It was granted to somebody who did not want it any more.
-    stray: Option<Fencing>,
 }
 
 /// Somebody in the application who wants the lock, or has it.
@@ -49,6 +48,10 @@ struct Guard {
     failures: u32,
     /// What the server said last about that.
     holder: Option<String>,
+    /// The application has left it, or was told its end: it stays until the server has nothing of it, and nothing more is told.
+    left: bool,
+    /// An answer was lost, or said nothing: the server may have granted it.
+    unsure: bool,
     stage: Stage,
 }
 
@@ -97,7 +100,7 @@ pub(super) type News = (LockId, LockNews);
 impl Locks {
     /// Nothing is left to be done or remembered.
     pub(super) fn is_empty(&self) -> bool {
-        self.guards.is_empty() && self.stray.is_none()
+        self.guards.is_empty()
     }
 
     /// Somebody wants it for `ttl`, and waits until `deadline` for others; until `give_up` for the server.
@@ -109,6 +112,8 @@ impl Locks {
             give_up,
             failures: 0,
             holder: None,
+            left: false,
+            unsure: false,
             stage: Stage::Wanted(None),
         });
     }
@@ -118,12 +123,14 @@ impl Locks {
         let Some(at) = self.guards.iter().position(|guard| guard.id == id) else {
             return;
         };
-        match &mut self.guards[at].stage {
+        let guard = &mut self.guards[at];
+        match &mut guard.stage {
             Stage::Held(held) => held.giving_back = true,
-            // The answer will be found to be for nobody.
-            Stage::Wanted(_) | Stage::Asked(..) => {
+            Stage::Wanted(_) if !guard.unsure => {
                 self.guards.remove(at);
             }
+            // The answer will be found to be for nobody.
+            Stage::Wanted(_) | Stage::Asked(..) => guard.left = true,
         }
     }
 
@@ -134,19 +141,18 @@ impl Locks {
         request: RequestId,
         is_settled: impl Fn(Fencing) -> bool,
     ) -> Option<Ask> {
-        if let Some(fencing) = self.take_stray() {
-            return Some(Ask::Release(fencing));
-        }
         let guard = self.guards.front_mut()?;
         match &mut guard.stage {
+            // Also for who has left it: the answer tells the token with which to give it back.
             Stage::Wanted(hold) if hold.is_none_or(|hold| hold <= now) => {
                 guard.stage = Stage::Asked(request, now);
                 Some(Ask::Acquire(guard.ttl, None))
             }
             Stage::Held(held) if held.asked.is_none() => {
                 let fencing = held.fencing;
-                let release = held.giving_back && held.hold.is_none_or(|hold| hold <= now) && is_settled(fencing);
-                if !release && held.renew.is_some_and(|renew| renew > now) {
+                let may_release = guard.left || held.giving_back && is_settled(fencing);
+                let release = may_release && held.hold.is_none_or(|hold| hold <= now);
+                if !release && (guard.left || held.renew.is_some_and(|renew| renew > now)) {
                     return None;
                 }
                 held.asked = Some((request, now));
@@ -160,52 +166,35 @@ impl Locks {
         }
     }
 
-    /// Not while somebody may get the same one.
-    fn take_stray(&mut self) -> Option<Fencing> {
-        match self.guards.front().map(|guard| &guard.stage) {
-            Some(Stage::Asked(..)) => None,
-            Some(Stage::Held(held)) if Some(held.fencing) == self.stray => {
-                self.stray = None;
-                None
-            }
-            _ => self.stray.take(),
-        }
-    }
-
     /// The server says that it is held with this token for so long.
     pub(super) fn on_granted(&mut self, request: RequestId, fencing: Fencing, ttl: Duration) -> Option<News> {
-        let Some(guard) = self.guards.front_mut() else {
-            self.stray = Some(fencing);
-            return None;
-        };
+        let guard = self.guards.front_mut()?;
         let ttl = ttl.min(guard.ttl);
         match &mut guard.stage {
             Stage::Asked(asked, since) if *asked == request => {
+                let (until, renew) = (*since + ttl, *since + ttl / 3);
                 guard.stage = Stage::Held(Held {
                     fencing,
-                    until: *since + ttl,
-                    renew: Some(*since + ttl / 3),
+                    until,
+                    renew: Some(renew),
                     asked: None,
-                    giving_back: false,
+                    giving_back: guard.left,
                     released: false,
                     hold: None,
                 });
-                Some((guard.id, LockNews::Granted(fencing)))
+                (!guard.left).then_some((guard.id, LockNews::Granted(fencing, until)))
             }
             Stage::Held(held) if held.is_asked(request) => {
                 let since = held.asked.take().map_or(held.until, |(_, since)| since);
                 if held.fencing != fencing {
-                    self.stray = Some(fencing);
-                    return self.lose(LockLost::NotHeld);
+                    held.fencing = fencing;
+                    return self.abandon(LockNews::Over(Err(LockLost::NotHeld)));
                 }
                 held.until = since + ttl;
                 held.renew = Some(since + ttl / 3);
-                None
+                (!guard.left).then_some((guard.id, LockNews::Renewed(held.until)))
             }
-            _ => {
-                self.stray = Some(fencing);
-                None
-            }
+            _ => None,
         }
     }
 
@@ -235,7 +224,9 @@ impl Locks {
                     return self.end(LockNews::Failed(LockError::Refused(no.refusal)));
                 };
                 let mut next = now + wait(least);
+                guard.unsure |= no.refusal.code == RejectCode::OutcomeUnknown;
                 if no.refusal.code == RejectCode::Locked {
+                    guard.unsure = false;
                     guard.failures += 1;
                     if now + least > guard.deadline {
                         return self.end(LockNews::Failed(LockError::Held(no.refusal.message)));
@@ -245,6 +236,10 @@ impl Locks {
                         // For a last time.
                         next = guard.deadline;
                     }
+                }
+                if guard.left && !guard.unsure {
+                    self.guards.pop_front();
+                    return None;
                 }
                 guard.stage = Stage::Wanted(Some(next));
                 None
@@ -258,11 +253,13 @@ impl Locks {
                         None
                     }
                     // It was given back before, and the answer was lost; or its time was over with nothing left to be done.
-                    None if held.released && no.refusal.code == RejectCode::StaleFencing => {
+                    None if guard.left || held.released && no.refusal.code == RejectCode::StaleFencing => {
                         self.end(LockNews::Over(Ok(())))
                     }
-                    None if no.refusal.code == RejectCode::StaleFencing => self.lose(LockLost::NotHeld),
-                    None => self.lose(LockLost::Refused(no.refusal)),
+                    None if no.refusal.code == RejectCode::StaleFencing => {
+                        self.end(LockNews::Over(Err(LockLost::NotHeld)))
+                    }
+                    None => self.abandon(LockNews::Over(Err(LockLost::Refused(no.refusal)))),
                 }
             }
             _ => None,
@@ -272,23 +269,27 @@ impl Locks {
     /// Whose time is over.
     pub(super) fn on_time(&mut self, now: Instant) -> Vec<News> {
         let mut news = Vec::new();
-        if let Some(first) = self.guards.front() {
+        if let Some(first) = self.guards.front().filter(|first| !first.left) {
             news.extend(match &first.stage {
-                Stage::Held(held) if held.until <= now => self.lose(LockLost::Expired),
+                Stage::Held(held) if held.until <= now => self.abandon(LockNews::Over(Err(LockLost::Expired))),
                 Stage::Wanted(_) | Stage::Asked(..) if first.give_up <= now => {
                     let error = first.holder.clone().map_or(LockError::Late, LockError::Held);
-                    self.end(LockNews::Failed(error))
+                    self.abandon(LockNews::Failed(error))
                 }
                 _ => None,
             });
         }
-        // Those behind the first one, which has its turn.
+        // Those behind the first one, which has its turn; or behind nobody, while the server has not said so.
+        let is_left = self.guards.front().is_some_and(|first| first.left);
         let mut place = 0;
         self.guards.retain(|guard| {
             place += 1;
-            let stays = place == 1 || guard.deadline > now;
+            let stays = place == 1 || guard.waits_until(is_left) > now;
             if !stays {
-                let error = LockError::Held("another guard of this client has it".to_owned());
+                let error = match is_left {
+                    true => LockError::Late,
+                    false => LockError::Held("another guard of this client has it".to_owned()),
+                };
                 news.push((guard.id, LockNews::Failed(error)));
             }
             stays
@@ -298,16 +299,21 @@ impl Locks {
 
     /// When [`Self::on_time`] or [`Self::poll`] may have something to do.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let is_left = self.guards.front().is_some_and(|first| first.left);
         let first = self.guards.front().map(|guard| match &guard.stage {
-            Stage::Wanted(hold) => [*hold, Some(guard.give_up)],
-            Stage::Asked(..) => [None, Some(guard.give_up)],
+            Stage::Wanted(hold) => [*hold, Some(guard.give_up).filter(|_| !is_left)],
+            Stage::Asked(..) => [None, Some(guard.give_up).filter(|_| !is_left)],
             Stage::Held(held) => {
-                let next = [held.renew, held.hold.filter(|_| held.giving_back)];
+                let renew = held.renew.filter(|_| !is_left);
+                let next = [renew, held.hold.filter(|_| held.giving_back)];
                 let next = next.into_iter().flatten().min();
-                [next.filter(|_| held.asked.is_none()), Some(held.until)]
+                [
+                    next.filter(|_| held.asked.is_none()),
+                    Some(held.until).filter(|_| !is_left),
+                ]
             }
         });
-        let others = self.guards.iter().skip(1).map(|guard| guard.deadline);
+        let others = self.guards.iter().skip(1).map(move |guard| guard.waits_until(is_left));
         others.chain(first.into_iter().flatten().flatten())
     }
 
@@ -316,7 +322,10 @@ impl Locks {
         let Some(guard) = self.guards.front_mut() else { return };
         match &mut guard.stage {
             Stage::Wanted(_) => {}
-            Stage::Asked(..) => guard.stage = Stage::Wanted(None),
+            Stage::Asked(..) => {
+                guard.stage = Stage::Wanted(None);
+                guard.unsure = true;
+            }
             Stage::Held(held) => {
                 held.asked = None;
                 held.hold = None;
@@ -328,9 +337,11 @@ impl Locks {
 
     /// The server has begun another session with this client: what the last one held, this one does not.
     pub(super) fn session_over(&mut self) -> Option<News> {
-        self.stray = None;
-        match self.guards.front()?.stage {
-            Stage::Held(_) => self.lose(LockLost::Session),
+        self.guards.retain(|guard| !guard.left);
+        let guard = self.guards.front_mut()?;
+        guard.unsure = false;
+        match guard.stage {
+            Stage::Held(_) => self.end(LockNews::Over(Err(LockLost::Session))),
             Stage::Wanted(_) | Stage::Asked(..) => None,
         }
     }
@@ -341,23 +352,41 @@ impl Locks {
             Stage::Held(_) => (guard.id, LockNews::Over(Err(LockLost::Session))),
             Stage::Wanted(_) | Stage::Asked(..) => (guard.id, LockNews::Failed(LockError::Unsupported)),
         };
-        self.stray = None;
-        self.guards.drain(..).map(failed).collect()
+        let guards = self.guards.drain(..).filter(|guard| !guard.left);
+        guards.map(failed).collect()
     }
 
-    fn lose(&mut self, why: LockLost) -> Option<News> {
-        if let LockLost::Expired | LockLost::Refused(_) = why
-            && let Some(Stage::Held(held)) = self.guards.front().map(|guard| &guard.stage)
-        {
-            // The server may see that later: nobody has to wait for it.
-            self.stray = Some(held.fencing);
+    /// The first guard is told its end. It keeps its turn while the server may have something of it, which may see the end later
+    /// than this clock: nobody else has to wait for that.
+    fn abandon(&mut self, news: LockNews) -> Option<News> {
+        let guard = self.guards.front_mut()?;
+        match &mut guard.stage {
+            Stage::Wanted(_) if !guard.unsure => return self.end(news),
+            Stage::Wanted(_) | Stage::Asked(..) => {}
+            Stage::Held(held) => {
+                held.giving_back = true;
+                held.asked = None;
+                held.hold = None;
+            }
         }
-        self.end(LockNews::Over(Err(why)))
+        let was_left = std::mem::replace(&mut guard.left, true);
+        (!was_left).then_some((guard.id, news))
     }
 
     /// The first one's turn is over.
     fn end(&mut self, news: LockNews) -> Option<News> {
-        self.guards.pop_front().map(|guard| (guard.id, news))
+        let guard = self.guards.pop_front().filter(|guard| !guard.left)?;
+        Some((guard.id, news))
+    }
+}
+
+impl Guard {
+    /// How long it waits behind another one of this client, or one that is left, which only the server holds up.
+    fn waits_until(&self, is_left: bool) -> Instant {
+        match is_left {
+            true => self.give_up,
+            false => self.deadline,
+        }
     }
 }
 

@@ -39,7 +39,7 @@ struct Entry {
     alone: bool,
     /// It may have been stored unheard.
     unsure: bool,
-    /// The server's state had it at this offset.
+    /// The server's state had it at this offset, on this connection.
     held: Option<Offset>,
     /// Why it is [`State::Doubted`].
     refusal: Option<Refusal>,
@@ -243,13 +243,13 @@ impl Queue {
     }
 
     /// Nothing that was sent will be answered, and no doubt dispelled. What was answered and waits for those before it is sent
-    /// again as well: the server that comes back may have lost it, and nobody else would notice.
+    /// again as well, and that the server had something counts no more than that it may: the one that comes back may have lost
+    /// it, and nobody else would notice.
     pub(super) fn send_all_again(&mut self) {
         for entry in &mut self.entries {
-            if entry.state != State::Waiting {
-                entry.state = State::Waiting;
-                entry.unsure = true;
-            }
+            let was_held = entry.held.take().is_some();
+            entry.unsure |= was_held || entry.state != State::Waiting;
+            entry.state = State::Waiting;
         }
         self.scan_from = 0;
     }

@@ -38,7 +38,15 @@ impl Session {
     }
 
     pub(super) fn on_applied(&mut self, now: Instant, id: &DocumentId, stored: &[(ChangeHash, Offset)]) {
-        self.has_after_all(id, stored.iter().map(|(hash, _)| hash));
+        let came_back = self.has_after_all(id, stored.iter().map(|(hash, _)| hash));
+        if came_back && self.refused.of(id).next().is_some() {
+            // What others made on top of it was taken out with it, and may have come before.
+            self.with(now, id, |document| {
+                if let Follow::On(_) = document.follow {
+                    document.follow = Follow::Due;
+                }
+            });
+        }
         if let Some(document) = self.documents.get_mut(id).filter(|document| document.queue.len() > 0) {
             for (hash, offset) in stored {
                 document.queue.found(hash, *offset);
@@ -69,12 +77,14 @@ impl Session {
         self.with(now, id, |_| {});
     }
 
-    /// The server has these: what was made on top of them since is not lost, although they were refused.
-    fn has_after_all<'a>(&mut self, id: &DocumentId, hashes: impl IntoIterator<Item = &'a ChangeHash>) {
-        for hash in self.refused.forget(id, hashes) {
-            let document = id.clone();
+    /// The server has these: what was made on top of them since is not lost, although they were refused. Whether one was.
+    fn has_after_all<'a>(&mut self, id: &DocumentId, hashes: impl IntoIterator<Item = &'a ChangeHash>) -> bool {
+        let came_back = self.refused.forget(id, hashes);
+        for hash in &came_back {
+            let (document, hash) = (id.clone(), *hash);
             self.events.push_back(Event::StoredAfterAll { document, hash });
         }
+        !came_back.is_empty()
     }
 
     /// Nothing more will be found out about what was refused: that holds.
@@ -230,13 +240,13 @@ impl Session {
         true
     }
 
-    /// The server does not take these. Whether it has one of them all the same, because an answer was lost, is found out first
-    /// where the document is followed.
+    /// The server does not take these. Whether it has one of them all the same, because an answer was lost, is found out first:
+    /// by following the document anew, or by searching its history, in which there is also what the server has set aside.
     fn refuse(&mut self, id: &DocumentId, hashes: &[ChangeHash], refusal: &Refusal) {
         let Some(document) = self.documents.get_mut(id) else {
             return;
         };
-        let find_out = document.open && !matches!(document.follow, Follow::Off | Follow::Refused(_));
+        let find_out = document.is_followed() || refusal.code != RejectCode::Invalid;
         let refused = document.queue.refuse(hashes, refusal, find_out);
         if let Follow::On(_) = document.follow
             && document.queue.has_doubts()

@@ -53,16 +53,17 @@ impl Pulse {
         let mut last = look();
         let mut silent = 0;
         loop {
-            if silent == 0 && last.in_flight == 0 {
-                // Or sooner, when something is sent.
-                let _ = timeout(IDLE_LOOK, self.sent.notified()).await;
-            } else {
+            // Or sooner, when something is sent: that leaves a little later, and the silence begins with it.
+            let is_idle = silent == 0 && last.in_flight == 0;
+            let sends = is_idle && timeout(IDLE_LOOK, self.sent.notified()).await.is_ok();
+            if sends || !is_idle {
                 sleep(LOOK).await;
             }
             let vital = look();
+            let in_flight = if sends { vital.in_flight } else { last.in_flight };
             if vital.received != last.received {
                 silent = 0;
-            } else if silent > 0 || last.in_flight > 0 || vital.overdue > last.overdue {
+            } else if silent > 0 || in_flight > 0 || vital.overdue > last.overdue {
                 silent += 1;
                 ping();
             }
@@ -138,6 +139,22 @@ mod tests {
         // More patience with slow networks.
         peer.rtt_ms.store(2_000, Relaxed);
         assert_eq!(peer.gone_after(&pulse).await, Some(8_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_leaves_a_little_after_it_was_sent_is_looked_after_as_soon() {
+        let peer = Arc::new(Peer::default());
+        let pulse = Arc::new(Pulse::default());
+        tokio::spawn({
+            let (peer, pulse) = (peer.clone(), pulse.clone());
+            async move {
+                sleep(Duration::from_millis(10_100)).await;
+                pulse.sent();
+                sleep(Duration::from_millis(1)).await;
+                peer.in_flight.store(1, Relaxed);
+            }
+        });
+        assert_eq!(peer.gone_after(&pulse).await, Some(13_100));
     }
 
     #[tokio::test(start_paused = true)]

@@ -72,6 +72,7 @@ fn who_is_sent_away_waits_for_answers_and_comes_back_when_told() {
     client.hear(now);
     assert_eq!(client.outcomes.len(), 1);
     assert!(!client.connected, "nothing more is to come");
+    assert_eq!(client.hung_up, Some(CloseCode::GoingAway), "it means to go on");
     assert!(redialed(&mut client, now) >= now + 7 * SECOND);
 }
 

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use aetherflow_schema::native::{ClientFrame, Start, wire};
+use aetherflow_schema::{
+    id::Offset,
+    native::{ClientFrame, Start, wire},
+};
 use automerge::{ROOT, ReadDoc};
 
 use super::{
     super::{Input, Outcome},
-    model::{Client, Server},
+    model::{Client, Mood, Server},
     steps::{SECOND, edit, exchange, id, online, redialed, say},
 };
 
@@ -121,4 +124,130 @@ fn nothing_is_said_before_the_welcome_and_then_what_was_waiting() {
     exchange(now, &mut client, &mut server);
     assert!(matches!(client.outcomes[..], [(_, _, Outcome::Committed { .. })]));
     assert_eq!(server.log.len(), 1);
+}
+
+/// Three edits that are submitted together, and a fourth.
+fn four(now: Instant, client: &mut Client) {
+    (0..4).for_each(|_| edit(now, client));
+    client.send(now);
+}
+
+#[test]
+fn what_a_restored_server_has_lost_and_refuses_has_no_receipt() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    four(now, &mut client);
+    // The first three are not stored, and the fourth one waits for them, though it is heard of.
+    client.mood = Mood::Overloaded;
+    exchange(now, &mut client, &mut server);
+    assert_eq!((server.log.len(), client.applied[&id()].len()), (1, 1));
+    assert!(client.outcomes.is_empty());
+    client.disconnect(now, None);
+    server.roll_back(0);
+    let later = redialed(&mut client, now + 10 * SECOND);
+    client.connect(later);
+    client.send(later);
+    client.serve(&mut server);
+    client.hear(later);
+    client.send(later);
+    while let Some(frame) = client.to_server.front() {
+        if matches!(frame, ClientFrame::Submit(submit) if submit.changes.len() == 1) {
+            client.mood = Mood::Forbidden;
+        }
+        client.serve(&mut server);
+    }
+    exchange(later, &mut client, &mut server);
+    let outcomes: Vec<_> = client.outcomes.iter().map(|(_, _, outcome)| outcome).collect();
+    assert!(
+        matches!(
+            outcomes[..],
+            [
+                Outcome::Committed { .. },
+                Outcome::Committed { .. },
+                Outcome::Committed { .. },
+                Outcome::Refused(_)
+            ]
+        ),
+        "{outcomes:?}"
+    );
+    let stored = server.document(&id()).get_heads();
+    assert_eq!(client.replicas[&id()].document().get_heads(), stored);
+}
+
+/// Stored, the answer lost, and then the right to write.
+#[test]
+fn what_is_refused_of_a_closed_document_is_looked_for_in_its_history() {
+    for is_stored in [true, false] {
+        let mut now = Instant::now();
+        let mut server = Server::default();
+        let mut client = online(now, &mut server);
+        edit(now, &mut client);
+        exchange(now, &mut client, &mut server);
+        client.outcomes.clear();
+        edit(now, &mut client);
+        client.send(now);
+        if is_stored {
+            client.serve(&mut server);
+        }
+        client.disconnect(now, None);
+        client.close(now, &id());
+        now = redialed(&mut client, now);
+        client.connect(now);
+        client.send(now);
+        client.serve(&mut server);
+        client.hear(now);
+        client.send(now);
+        client.mood = Mood::Forbidden;
+        client.serve(&mut server);
+        client.hear(now);
+        // It does not want to say so at first.
+        client.mood = Mood::Overloaded;
+        client.send(now);
+        assert!(matches!(client.to_server.make_contiguous(), [ClientFrame::Fetch(_)]));
+        exchange(now, &mut client, &mut server);
+        assert!(client.outcomes.is_empty());
+        now = client.session.next_timeout().unwrap();
+        client.tell(now, Input::Tick);
+        exchange(now, &mut client, &mut server);
+        let outcomes: Vec<_> = client.outcomes.iter().map(|(_, _, outcome)| outcome).collect();
+        match is_stored {
+            true => assert!(
+                matches!(outcomes[..], [Outcome::Committed { offset: Offset(2), .. }]),
+                "{outcomes:?}"
+            ),
+            false => assert!(matches!(outcomes[..], [Outcome::Refused(_)]), "{outcomes:?}"),
+        }
+        assert_eq!(client.session.unsettled(), 0);
+    }
+}
+
+/// A part of the history that does not come is like any other answer that does not.
+#[test]
+fn a_history_that_stops_coming_ends_the_connection() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    edit(now, &mut client);
+    client.send(now);
+    client.close(now, &id());
+    client.disconnect(now, None);
+    let later = redialed(&mut client, now);
+    client.connect(later);
+    client.send(later);
+    client.serve(&mut server);
+    client.hear(later);
+    client.send(later);
+    client.mood = Mood::Forbidden;
+    client.serve(&mut server);
+    client.hear(later);
+    client.send(later);
+    for second in (10..70).step_by(10) {
+        assert!(client.connected);
+        say(later + second * SECOND, &mut client, wire::Pong::default());
+    }
+    assert!(!client.connected);
+    let later = redialed(&mut client, later + 60 * SECOND);
+    exchange(later, &mut client, &mut server);
+    assert!(matches!(client.outcomes[..], [(_, _, Outcome::Committed { .. })]));
 }

@@ -1,16 +1,22 @@
 //! Locks: asked for in turn, renewed, given back, lost.
 
+mod left;
+
 use std::time::{Duration, Instant};
 
 use aetherflow_schema::{
+    close::CloseCode,
     locks::Fencing,
-    native::{ClientFrame, wire::RejectCode},
+    native::{
+        ClientFrame,
+        wire::{self, RejectCode},
+    },
 };
 
 use super::{
     super::{Input, LockId, LockNews, Outcome, WantedLock},
     model::{Client, Server},
-    steps::{SECOND, edit, exchange, id, online, redialed},
+    steps::{SECOND, edit, exchange, id, online, redialed, say},
 };
 use crate::error::{LockError, LockLost};
 
@@ -36,13 +42,27 @@ fn edit_under(now: Instant, client: &mut Client, fencing: u64) {
     client.tell(now, input);
 }
 
-fn news(client: &mut Client) -> Vec<(u64, LockNews)> {
-    let news = std::mem::take(&mut client.lock_news);
-    news.into_iter().map(|(lock, news)| (lock.0, news)).collect()
+/// What a guard was told, but for the time.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Granted(u64),
+    Failed(LockError),
+    Over(Result<(), LockLost>),
 }
 
-fn granted(fencing: u64) -> LockNews {
-    LockNews::Granted(Fencing(fencing))
+fn news(client: &mut Client) -> Vec<(u64, Told)> {
+    let told = |news| match news {
+        LockNews::Granted(fencing, _) => Told::Granted(fencing.0),
+        LockNews::Renewed(_) => panic!("not kept"),
+        LockNews::Failed(error) => Told::Failed(error),
+        LockNews::Over(result) => Told::Over(result),
+    };
+    let news = std::mem::take(&mut client.lock_news);
+    news.into_iter().map(|(lock, news)| (lock.0, told(news))).collect()
+}
+
+fn granted(fencing: u64) -> Told {
+    Told::Granted(fencing)
 }
 
 /// A client that holds the lock, with the first token.
@@ -77,7 +97,7 @@ fn a_lock_is_held_for_as_long_as_it_is_wanted_and_then_given_back() {
     assert_eq!(server.locks[&id()].1, Fencing(1));
     leave(later, &mut client, 1);
     exchange(later, &mut client, &mut server);
-    assert_eq!(news(&mut client), [(1, LockNews::Over(Ok(())))]);
+    assert_eq!(news(&mut client), [(1, Told::Over(Ok(())))]);
     assert!(server.locks.is_empty());
     assert!(
         client.session.next_timeout().unwrap() > later + 10 * SECOND,
@@ -113,7 +133,7 @@ fn who_waits_gets_it_when_others_give_way_and_is_told_when_they_do_not() {
         pass(&mut client, &mut server, later, wait);
         let news = news(&mut client);
         assert!(
-            matches!(news[..], [(2, LockNews::Failed(LockError::Held(_)))]),
+            matches!(news[..], [(2, Told::Failed(LockError::Held(_)))]),
             "{wait}: {news:?}"
         );
     }
@@ -131,13 +151,13 @@ fn the_guards_of_one_client_take_turns_and_each_turn_has_its_own_token() {
     exchange(now, &mut client, &mut server);
     let told = news(&mut client);
     assert!(
-        matches!(&told[..], [(4, LockNews::Failed(LockError::Held(_))), (1, first)] if *first == granted(1)),
+        matches!(&told[..], [(4, Told::Failed(LockError::Held(_))), (1, first)] if *first == granted(1)),
         "{told:?}"
     );
     leave(now, &mut client, 2);
     leave(now, &mut client, 1);
     exchange(now, &mut client, &mut server);
-    assert_eq!(news(&mut client), [(1, LockNews::Over(Ok(()))), (3, granted(2))]);
+    assert_eq!(news(&mut client), [(1, Told::Over(Ok(()))), (3, granted(2))]);
 }
 
 #[test]
@@ -194,7 +214,7 @@ fn what_is_late_is_refused_and_what_was_stored_has_its_receipt() {
     server.locks.insert(id(), (OTHER, Fencing(50)));
     let later = redialed(&mut client, now);
     exchange(later, &mut client, &mut server);
-    assert_eq!(news(&mut client)[1..], [(1, LockNews::Over(Err(LockLost::NotHeld)))]);
+    assert_eq!(news(&mut client)[1..], [(1, Told::Over(Err(LockLost::NotHeld)))]);
     let outcomes: Vec<_> = client.outcomes.iter().map(|(_, _, outcome)| outcome).collect();
     assert!(matches!(outcomes[0], Outcome::Committed { .. }), "{outcomes:?}");
     assert!(matches!(outcomes[1], Outcome::Refused(refusal) if refusal.code == RejectCode::StaleFencing));
@@ -215,10 +235,33 @@ fn a_lock_stays_over_a_connection_with_its_session_and_ends_without() {
         exchange(later, &mut client, &mut server);
         let expected = match resumed {
             true => vec![(1, granted(1))],
-            false => vec![(1, granted(1)), (1, LockNews::Over(Err(LockLost::Session)))],
+            false => vec![(1, granted(1)), (1, Told::Over(Err(LockLost::Session)))],
         };
         assert_eq!(news(&mut client), expected);
     }
+}
+
+#[test]
+fn a_connection_that_is_given_up_is_no_goodbye() {
+    let now = Instant::now();
+    let mut server = Server::default();
+    let mut client = online(now, &mut server);
+    let (lock, ttl, wait) = (LockId(1), 600 * SECOND, SECOND);
+    let wanted = WantedLock { lock, ttl, wait };
+    client.tell(now, Input::Lock { document: id(), wanted });
+    exchange(now, &mut client, &mut server);
+    edit(now, &mut client);
+    client.send(now);
+    for second in (10..70).step_by(10) {
+        say(now + second * SECOND, &mut client, wire::Pong::default());
+    }
+    assert!(!client.connected, "the edit was not answered");
+    let later = redialed(&mut client, now + 60 * SECOND);
+    exchange(later, &mut client, &mut server);
+    assert_eq!(news(&mut client), [(1, granted(1))]);
+    assert_eq!(server.locks[&id()].1, Fencing(1));
+    client.tell(later, Input::Finish);
+    assert_eq!(client.hung_up, Some(CloseCode::Normal));
 }
 
 #[test]
@@ -237,36 +280,12 @@ fn without_a_server_a_lock_is_lost_when_its_time_is_over() {
     client.tell(now + TTL - Duration::from_millis(1), Input::Tick);
     assert_eq!(news(&mut client), []);
     client.tell(now + TTL, Input::Tick);
-    assert_eq!(news(&mut client), [(1, LockNews::Over(Err(LockLost::Expired)))]);
+    assert_eq!(news(&mut client), [(1, Told::Over(Err(LockLost::Expired)))]);
     want(now + TTL, &mut client, 2, SECOND);
     client.tell(now + TTL + 9 * SECOND, Input::Tick);
     assert_eq!(news(&mut client), []);
     client.tell(now + TTL + 10 * SECOND, Input::Tick);
-    assert_eq!(news(&mut client), [(2, LockNews::Failed(LockError::Late))]);
-}
-
-#[test]
-fn what_is_granted_to_nobody_is_given_back() {
-    let now = Instant::now();
-    let mut server = Server::default();
-    let mut client = online(now, &mut server);
-    want(now, &mut client, 1, SECOND);
-    client.send(now);
-    leave(now, &mut client, 1);
-    client.close(now, &id());
-    exchange(now, &mut client, &mut server);
-    assert!(server.locks.is_empty());
-    // Nor does that take it from who asked for it next.
-    client.open(now, &id());
-    exchange(now, &mut client, &mut server);
-    want(now, &mut client, 2, SECOND);
-    client.send(now);
-    leave(now, &mut client, 2);
-    want(now, &mut client, 3, SECOND);
-    exchange(now, &mut client, &mut server);
-    let told = news(&mut client);
-    let (_, held) = server.locks[&id()];
-    assert_eq!(told, [(3, LockNews::Granted(held))]);
+    assert_eq!(news(&mut client), [(2, Told::Failed(LockError::Late))]);
 }
 
 #[test]
@@ -282,28 +301,12 @@ fn a_server_without_locks_gives_none_and_gets_nothing_that_was_made_under_one() 
     let told = news(&mut client);
     let expected = [
         (1, granted(1)),
-        (1, LockNews::Over(Err(LockLost::Session))),
-        (2, LockNews::Failed(LockError::Unsupported)),
+        (1, Told::Over(Err(LockLost::Session))),
+        (2, Told::Failed(LockError::Unsupported)),
     ];
     assert_eq!(told, expected);
     assert!(
         matches!(&client.outcomes[..], [(_, _, Outcome::Refused(refusal))] if refusal.code == RejectCode::StaleFencing)
     );
     assert!(server.log.is_empty());
-}
-
-#[test]
-fn what_is_lost_by_this_clock_first_is_given_back() {
-    let now = Instant::now();
-    let mut server = Server::default();
-    let mut client = online(now, &mut server);
-    want(now, &mut client, 1, SECOND);
-    client.send(now);
-    client.serve(&mut server);
-    // The answer is older than what it grants.
-    client.hear(now + TTL);
-    let lost = (1, LockNews::Over(Err(LockLost::Expired)));
-    assert_eq!(news(&mut client), [(1, granted(1)), lost]);
-    exchange(now + TTL, &mut client, &mut server);
-    assert!(server.locks.is_empty());
 }

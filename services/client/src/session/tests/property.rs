@@ -137,16 +137,12 @@ impl World {
             Step::Repeat => client.repeat(),
             Step::Cut if client.connected || client.dialing => client.disconnect(now, None),
             Step::Cut => {}
-            // Not covered, and known: a server that has lost an edit and then refuses it, which leaves it with whoever made it; and
-            // one that refuses what it has, of a document that is closed before that was found out.
-            Step::Mood(Mood::Forbidden) if self.server.rolled_back || self.open[number].contains(&false) => {}
             Step::Mood(mood) => client.mood = mood,
             Step::Crash => {
                 self.server.end_session(client.server_session);
                 client.crash(now);
             }
             Step::RollBack(entries) => self.roll_back(entries),
-            Step::Close(_) if client.mood == Mood::Forbidden || !self.server.forbidden.is_empty() => {}
             Step::Close(document) => {
                 if std::mem::replace(&mut self.open[number][document], false) {
                     client.close(now, &id(document));
@@ -169,10 +165,6 @@ impl World {
 
     /// As far back as everybody can notice: who has the receipt of an entry, and not yet the entry, would not.
     fn roll_back(&mut self, entries: usize) {
-        let refuses = self.clients.iter().any(|client| client.mood == Mood::Forbidden);
-        if refuses || !self.server.forbidden.is_empty() {
-            return;
-        }
         let length = self.server.log.len();
         let mut left = length.saturating_sub(entries);
         for client in &self.clients {
@@ -215,12 +207,7 @@ impl World {
     }
 
     fn check(&self) {
-        // What was granted to somebody who was cut off is left to its time.
-        let was_cut = self.clients.iter().any(|client| client.was_cut);
-        assert!(
-            was_cut || self.server.locks.is_empty(),
-            "what nobody wants is given back"
-        );
+        assert!(self.server.locks.is_empty(), "what nobody wants is given back");
         self.clients.iter().for_each(Client::check_locks);
         for document in (0..DOCUMENTS).map(id) {
             let expected = self.server.document(&document).get_heads();
@@ -259,10 +246,7 @@ impl World {
         match outcome {
             Outcome::Committed { .. } if *rolled_back => {
                 let is_lost = stored.is_none();
-                assert!(
-                    !is_lost || forbidden.contains(&edit.1) || self.was_taken_out(edit),
-                    "it got lost: {edit:?}"
-                );
+                assert!(!is_lost || self.was_taken_out(edit), "it got lost: {edit:?}");
             }
             // The place, unless it was refused when it was there already.
             Outcome::Committed { offset, .. } => {
@@ -276,9 +260,9 @@ impl World {
                     poison.contains(&edit.1) || forbidden.contains(&edit.1) || was_late,
                     "refused for no reason"
                 );
-                let unseen = client.refused_unseen.contains(&edit.1);
+                // What a server has lost, others who have it give it again.
                 assert!(
-                    stored.is_none() || unseen || *rolled_back,
+                    stored.is_none() || *rolled_back,
                     "it is stored, and was refused: {edit:?}"
                 );
             }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use aetherflow_schema::{
+    close::CloseCode,
     id::{ChangeHash, DocumentId, Offset},
+    locks::Fencing,
     native::{ClientFrame, KNOWN_CAPABILITIES},
 };
 use automerge::{Automerge, ROOT, transaction::Transactable};
@@ -18,7 +20,7 @@ use super::{
     server::{Mood, Served},
 };
 use crate::{
-    replica::Replica,
+    replica::{self, Replica},
     store::{self, Record, StoreFile, What, leftover},
 };
 
@@ -47,17 +49,19 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) applied: BTreeMap<DocumentId, BTreeSet<u64>>,
     pub(in crate::session::tests) cursors: BTreeMap<DocumentId, Offset>,
     pub(in crate::session::tests) status: Option<LinkStatus>,
+    /// With which code it ended the last connection, if it did.
+    pub(in crate::session::tests) hung_up: Option<CloseCode>,
     /// The session that the server gives it.
     pub(in crate::session::tests) server_session: u128,
     /// What the server can.
     pub(in crate::session::tests) capabilities: &'static [&'static str],
-    /// It has lost a connection.
-    pub(in crate::session::tests) was_cut: bool,
     /// Edits that were made under a lock.
     pub(in crate::session::tests) made_under: HashSet<ChangeHash>,
     /// Locks that are wanted, the newest last.
     pub(super) wanted: Vec<(DocumentId, LockId)>,
     pub(super) locks_wanted: u64,
+    /// The newest token of each document's lock.
+    pub(super) tokens: BTreeMap<DocumentId, Fencing>,
     /// What became of locks.
     pub(in crate::session::tests) lock_news: Vec<(LockId, LockNews)>,
     pub(in crate::session::tests) dialing: bool,
@@ -65,8 +69,6 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) to_server: VecDeque<ClientFrame>,
     pub(in crate::session::tests) to_client: VecDeque<Bytes>,
     pub(in crate::session::tests) open: BTreeSet<DocumentId>,
-    /// Refused while nobody looked at the document.
-    pub(in crate::session::tests) refused_unseen: HashSet<ChangeHash>,
     disk: Option<Disk>,
     pub(super) served: Served,
     pub(in crate::session::tests) mood: Mood,
@@ -99,19 +101,19 @@ impl Client {
             applied: BTreeMap::new(),
             cursors: BTreeMap::new(),
             status: None,
+            hung_up: None,
             server_session: number as u128,
             capabilities: KNOWN_CAPABILITIES,
-            was_cut: false,
             made_under: HashSet::new(),
             wanted: Vec::new(),
             locks_wanted: 0,
+            tokens: BTreeMap::new(),
             lock_news: Vec::new(),
             dialing: false,
             connected: false,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             open: BTreeSet::new(),
-            refused_unseen: HashSet::new(),
             disk: None,
             served: Served::default(),
             mood: Mood::Fine,
@@ -192,6 +194,7 @@ impl Client {
         }
         self.disk = Some(disk);
         self.session = Session::new(tuning(), now, StdRng::seed_from_u64(self.number as u64));
+        self.hung_up = None;
         self.server_session += 1 << 16;
         self.forget_locks();
         for (document, changes) in left {
@@ -254,28 +257,28 @@ impl Client {
         }
     }
 
+    fn settled(&mut self, document: DocumentId, hash: ChangeHash, outcome: Outcome) {
+        let what = match outcome {
+            Outcome::Committed { .. } => What::Acknowledged(hash),
+            Outcome::Refused(_) | Outcome::Dependent(_) => What::Refused(hash),
+        };
+        self.keep(&document, what);
+        self.outcomes.push((document, hash, outcome));
+    }
+
     pub(super) fn carry_out(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Dial => self.dialing = true,
-                Event::HangUp(_) => self.cut(),
+                Event::HangUp(code) => {
+                    self.cut();
+                    self.hung_up = Some(code);
+                }
                 Event::Settled {
                     document,
                     hash,
                     outcome,
-                } => {
-                    self.keep(
-                        &document,
-                        match outcome {
-                            Outcome::Committed { .. } => What::Acknowledged(hash),
-                            Outcome::Refused(_) | Outcome::Dependent(_) => What::Refused(hash),
-                        },
-                    );
-                    if !self.open.contains(&document) {
-                        self.refused_unseen.insert(hash);
-                    }
-                    self.outcomes.push((document, hash, outcome));
-                }
+                } => self.settled(document, hash, outcome),
                 Event::Revert { document, hashes } => {
                     if let Some(replica) = self.replicas.get_mut(&document) {
                         replica.revert(&hashes).unwrap();
@@ -295,6 +298,14 @@ impl Client {
                     self.keep(&document, What::Merged { cursor, bytes });
                     let stored = applied.stored;
                     self.session.handle(now, Input::Applied { document, stored });
+                }
+                Event::Search {
+                    document,
+                    entries,
+                    last,
+                } => {
+                    let stored = replica::search(&entries, &self.session.asks(&document));
+                    self.session.handle(now, Input::Searched { document, stored, last });
                 }
                 Event::Merge {
                     document,
@@ -328,7 +339,7 @@ impl Client {
                     self.session.handle(now, Input::Heads { document, heads });
                 }
                 Event::Link(status) => self.status = Some(status),
-                Event::Lock { lock, news, .. } => self.lock_news.push((lock, news)),
+                Event::Lock { document, lock, news } => self.on_lock_news(document, lock, news),
                 Event::Presence { .. } | Event::Following { .. } => {}
             }
         }

@@ -43,6 +43,20 @@ impl Client {
         }
     }
 
+    /// Renewals are of no interest here.
+    pub(super) fn on_lock_news(&mut self, document: DocumentId, lock: LockId, news: LockNews) {
+        if let LockNews::Granted(fencing, _) = news {
+            let before = self.tokens.insert(document, fencing);
+            assert!(
+                before.is_none_or(|before| before < fencing),
+                "each turn has its own token"
+            );
+        }
+        if !matches!(news, LockNews::Renewed(_)) {
+            self.lock_news.push((lock, news));
+        }
+    }
+
     /// The process has died.
     pub(super) fn forget_locks(&mut self) {
         self.wanted.clear();
@@ -53,7 +67,7 @@ impl Client {
     pub(in crate::session::tests) fn held(&self, id: &DocumentId) -> Option<(LockId, Fencing)> {
         let wanted = self.wanted.iter().filter(|(of, _)| of == id);
         wanted.rev().find_map(|(_, lock)| match self.news_of(*lock)[..] {
-            [LockNews::Granted(fencing)] => Some((*lock, *fencing)),
+            [LockNews::Granted(fencing, _)] => Some((*lock, *fencing)),
             _ => None,
         })
     }
@@ -85,7 +99,7 @@ impl Client {
             assert!(
                 matches!(
                     news[..],
-                    [LockNews::Failed(_)] | [LockNews::Granted(_), LockNews::Over(_)]
+                    [LockNews::Failed(_)] | [LockNews::Granted(..), LockNews::Over(_)]
                 ),
                 "{news:?}"
             );

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use aetherflow_schema::native::{ClientFrame, encode, wire};
+use aetherflow_schema::{
+    close::CloseCode,
+    native::{ClientFrame, RequestId, encode, wire},
+};
 use bytes::Bytes;
 
 use super::{
     super::super::{Input, Parting},
     client::Client,
-    server::{Mood, Served, Server},
+    server::{Mood, Served, Server, no},
 };
 
 impl Client {
@@ -25,7 +28,6 @@ impl Client {
     /// The connection is gone, with everything that is on its way.
     pub(in crate::session::tests) fn cut(&mut self) {
         self.dialing = false;
-        self.was_cut |= self.connected;
         self.connected = false;
         self.to_server.clear();
         self.to_client.clear();
@@ -63,18 +65,7 @@ impl Client {
             "{frame:?} before a hello"
         );
         let answer = match frame {
-            ClientFrame::Hello(_) => Some(wire::ServerFrame::from(wire::Welcome {
-                session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.server_session).as_bytes()),
-                limits: Some(wire::Limits {
-                    frame_bytes: 1 << 20,
-                    change_bytes: 1 << 20,
-                    submit_changes: 3,
-                    ..wire::Limits::default()
-                }),
-                capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
-                resume_token: Bytes::from_static(b"to go on"),
-                ..wire::Welcome::default()
-            })),
+            ClientFrame::Hello(_) => Some(self.welcome(server)),
             ClientFrame::Submit(submit) => Some(server.submit(&submit, std::mem::replace(&mut self.mood, Mood::Fine))),
             ClientFrame::Subscribe(subscribe) => server.subscribe(&mut self.served, subscribe),
             ClientFrame::Unsubscribe(document) => {
@@ -91,12 +82,51 @@ impl Client {
                 nonce,
                 server_time_ms: 0,
             })),
-            ClientFrame::Fetch(_) => panic!("nobody fetches"),
-            ClientFrame::AcquireLock(acquire) => Some(server.acquire(self.server_session, &acquire)),
-            ClientFrame::ReleaseLock(release) => Some(server.release(self.server_session, &release)),
+            ClientFrame::Fetch(fetch) => {
+                let mood = std::mem::replace(&mut self.mood, Mood::Fine);
+                self.to_client.extend(server.fetch(&fetch, mood).iter().map(encode));
+                None
+            }
+            ClientFrame::AcquireLock(acquire) => {
+                let answer = server.acquire(self.server_session, &acquire);
+                Some(self.unless_unknown(acquire.request, answer))
+            }
+            ClientFrame::ReleaseLock(release) => {
+                let answer = server.release(self.server_session, &release);
+                Some(self.unless_unknown(release.request, answer))
+            }
             ClientFrame::ListLocks(_) => panic!("nobody asks"),
         };
         self.to_client.extend(answer.iter().map(encode));
+    }
+
+    /// The answer, unless the server is not in the mood to know it.
+    fn unless_unknown(&mut self, request: RequestId, answer: wire::ServerFrame) -> wire::ServerFrame {
+        if self.mood != Mood::Unknown {
+            return answer;
+        }
+        self.mood = Mood::Fine;
+        no(request, wire::RejectCode::OutcomeUnknown, Some(1_000))
+    }
+
+    /// The client goes on with its session, unless it has said goodbye.
+    fn welcome(&mut self, server: &mut Server) -> wire::ServerFrame {
+        if self.hung_up.take() == Some(CloseCode::Normal) {
+            server.end_session(self.server_session);
+            self.server_session += 1 << 16;
+        }
+        wire::ServerFrame::from(wire::Welcome {
+            session_id: Bytes::copy_from_slice(uuid::Uuid::from_u128(self.server_session).as_bytes()),
+            limits: Some(wire::Limits {
+                frame_bytes: 1 << 20,
+                change_bytes: 1 << 20,
+                submit_changes: 3,
+                ..wire::Limits::default()
+            }),
+            capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
+            resume_token: Bytes::from_static(b"to go on"),
+            ..wire::Welcome::default()
+        })
     }
 
     /// The server sends what it has to say.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use aetherflow_schema::{
     id::{ChangeHash, DocumentId, Offset},
     locks::Fencing,
-    native::{AcquireLock, Presence, ReleaseLock, RequestId, Start, Submit, Subscribe, wire},
+    native::{AcquireLock, Fetch, Presence, ReleaseLock, RequestId, Start, Submit, Subscribe, wire},
 };
 use automerge::{Automerge, Change, ReadDoc};
 use bytes::Bytes;
@@ -196,6 +196,46 @@ impl Server {
         }))
     }
 
+    /// The history of a document, from its beginning, in small parts.
+    pub(in crate::session::tests) fn fetch(&self, fetch: &Fetch, mood: Mood) -> Vec<wire::ServerFrame> {
+        use wire::RejectCode as Code;
+        let reject = |code, retry_after_ms| vec![no(fetch.request, code, retry_after_ms)];
+        match mood {
+            Mood::Overloaded | Mood::Unknown => return reject(Code::Overloaded, Some(1_000)),
+            Mood::Stopping => return reject(Code::Stopping, None),
+            // Who may not write may read.
+            Mood::Fine | Mood::Forbidden => {}
+        }
+        assert_eq!((fetch.from, fetch.until), (Offset(1), None));
+        let entries = self.entries(&fetch.document, 0);
+        let parts = entries.len().div_ceil(2);
+        if parts == 0 {
+            return reject(Code::NotFound, None);
+        }
+        let parts = entries.chunks(2).zip(1..).map(|(part, number)| wire::Ops {
+            document: Bytes::copy_from_slice(fetch.document.as_bytes()),
+            entries: part.to_vec(),
+            request_id: Some(fetch.request.0),
+            last: number == parts,
+        });
+        parts.map(wire::ServerFrame::from).collect()
+    }
+
+    /// The entries of a document from the one with this number on.
+    fn entries(&self, document: &DocumentId, from: usize) -> Vec<wire::Entry> {
+        let entries = self.log.iter().enumerate().skip(from);
+        let entries = entries.filter_map(|(at, entry)| Some((at, entry.as_ref()?)));
+        entries
+            .filter(|(_, (owner, _))| owner == document)
+            .map(|(at, (_, payload))| wire::Entry {
+                offset: at as u64 + 1,
+                kind: wire::EntryKind::Change.into(),
+                payload: payload.clone(),
+                ..wire::Entry::default()
+            })
+            .collect()
+    }
+
     /// It is restored from a backup that ends there: what came later is gone, and its places with it.
     pub(in crate::session::tests) fn roll_back(&mut self, length: usize) {
         self.log.iter_mut().skip(length).for_each(|entry| *entry = None);
@@ -209,21 +249,7 @@ impl Server {
     pub(in crate::session::tests) fn news(&self, served: &mut Served) -> Vec<wire::ServerFrame> {
         let mut frames = Vec::new();
         for (document, sent) in &mut served.subscriptions {
-            let entries = self
-                .log
-                .iter()
-                .enumerate()
-                .skip(*sent)
-                .filter_map(|(at, entry)| Some((at, entry.as_ref()?)))
-                .filter(|(_, (owner, _))| owner == document);
-            let entries: Vec<_> = entries
-                .map(|(at, (_, payload))| wire::Entry {
-                    offset: at as u64 + 1,
-                    kind: wire::EntryKind::Change.into(),
-                    payload: payload.clone(),
-                    ..wire::Entry::default()
-                })
-                .collect();
+            let entries = self.entries(document, *sent);
             *sent = self.log.len();
             if !entries.is_empty() {
                 frames.push(wire::ServerFrame::from(wire::Ops {
@@ -238,7 +264,7 @@ impl Server {
     }
 }
 
-fn no(request: RequestId, code: wire::RejectCode, retry_after_ms: Option<u32>) -> wire::ServerFrame {
+pub(super) fn no(request: RequestId, code: wire::RejectCode, retry_after_ms: Option<u32>) -> wire::ServerFrame {
     wire::ServerFrame::from(wire::Reject {
         request_id: request.0,
         code: code.into(),
