@@ -70,7 +70,7 @@ impl Rescue {
     }
 
     /// A packet of copies is to go out now.
-    pub(super) fn is_due(&self, now: Time) -> bool {
+    fn is_due(&self, now: Time) -> bool {
         self.due().is_some_and(|at| at <= now)
     }
 
@@ -106,6 +106,20 @@ impl Connection {
             .collect();
         let budget = (self.bbr.window() * 3 / 4).min(BYTES_MAX);
         self.protection.rescue.begin(now, rtt, number, chunks, budget);
+    }
+
+    /// Whether a packet of copies is to go out now. What was acknowledged meanwhile needs none.
+    pub(super) fn rescues(&mut self, now: Time) -> bool {
+        let rescue = &mut self.protection.rescue;
+        if !rescue.is_due(now) {
+            return false;
+        }
+        while rescue
+            .chunks
+            .pop_front_if(|chunk| self.outbox.unacked(*chunk).is_none())
+            .is_some()
+        {}
+        !rescue.chunks.is_empty()
     }
 
     /// As many copies as there is room for.

@@ -309,7 +309,7 @@ impl Connection {
 
     /// What there is to send beside control frames, and may be sent now.
     fn wanted(&mut self, now: Time, limit: usize, early: bool) -> Contents {
-        if !early && self.protection.rescue.is_due(now) {
+        if !early && self.rescues(now) {
             return Contents::rescue();
         }
         let urgency = self.outbox.most_urgent(early);

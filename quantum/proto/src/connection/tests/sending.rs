@@ -1,7 +1,10 @@
 //! What goes out.
 
+use smallvec::SmallVec;
+
 use super::*;
 use crate::{
+    channel::Chunk,
     connection::{contents::Contents, packet::Builder},
     frame::Parity,
     pmtu::Pmtu,
@@ -91,4 +94,58 @@ fn messages_do_not_wait_for_a_parity_that_fits_no_more() {
         assert_eq!((messages, packet.is_empty()), (!fits, false), "{len}");
         assert_eq!(conn.stats.parity_sent, u64::from(fits));
     }
+}
+
+/// The client of a pair has an interactive message so long in flight, and a rescue of it has begun. `hears`: there is something to acknowledge.
+fn rescuing(len: usize, hears: bool) -> (Pair, SmallVec<[Chunk; 4]>) {
+    let mut pair = Pair::connected(TransportConfig::default());
+    let conn = pair.client();
+    send(conn, Priority::Interactive, len);
+    pair.take_turn(Side::Client);
+    if hears {
+        send(pair.server(), Priority::Normal, 10);
+        let down = pair.take_turn(Side::Server);
+        pair.arrive(Side::Client, down);
+    }
+    let now = pair.now;
+    let conn = pair.client();
+    let frames = conn
+        .recovery
+        .in_flight(Space::Application)
+        .flat_map(|packet| &packet.frames);
+    let chunks: SmallVec<[Chunk; 4]> = frames
+        .filter_map(|frame| match frame {
+            SentFrame::Message(chunk) => Some(*chunk),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(chunks.iter().map(|chunk| chunk.len as usize).sum::<usize>(), len);
+    conn.begin_rescue(now);
+    assert!(conn.protection.rescue.due().is_some());
+    (pair, chunks)
+}
+
+/// Copies in the packet that was sent last.
+fn repeats(conn: &Connection) -> Vec<Chunk> {
+    let last = conn.recovery.in_flight(Space::Application).last();
+    let frames = last.into_iter().flat_map(|packet| &packet.frames);
+    frames
+        .filter_map(|frame| match frame {
+            SentFrame::Repeat(chunk) => Some(*chunk),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_rescue_of_what_was_acknowledged_holds_nothing_up() {
+    let (mut pair, chunks) = rescuing(200, false);
+    let conn = pair.client();
+    chunks.iter().for_each(|chunk| conn.outbox.on_acked(*chunk));
+    send(conn, Priority::Normal, 500);
+    let due = conn.protection.rescue.due().unwrap();
+    let mut out = Vec::new();
+    let sent = conn.poll_transmit(due, 1, &mut out).map(|sent| sent.bytes);
+    assert!(sent.is_some_and(|bytes| bytes > 500), "{sent:?}");
+    assert_eq!((repeats(conn), conn.protection.rescue.due()), (Vec::new(), None));
 }
