@@ -13,7 +13,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     channel::Chunk,
-    connection::{Connection, packet::Builder},
+    connection::{
+        Connection,
+        packet::{Builder, room},
+    },
     fec::MIN_RTT,
     frame::message_header_len,
     header::Flags,
@@ -108,37 +111,50 @@ impl Connection {
         self.protection.rescue.begin(now, rtt, number, chunks, budget);
     }
 
-    /// Whether a packet of copies is to go out now. What was acknowledged meanwhile needs none.
-    pub(super) fn rescues(&mut self, now: Time) -> bool {
+    /// Whether a packet of copies is to go out now, in a datagram of at most `limit` bytes. What was acknowledged meanwhile needs none, and what the
+    /// path takes no longer is given up.
+    pub(super) fn rescues(&mut self, now: Time, limit: usize) -> bool {
+        let largest = room(self.datagram_limit());
         let rescue = &mut self.protection.rescue;
         if !rescue.is_due(now) {
             return false;
         }
-        while rescue
-            .chunks
-            .pop_front_if(|chunk| self.outbox.unacked(*chunk).is_none())
-            .is_some()
-        {}
-        !rescue.chunks.is_empty()
+        let useless = |chunk: &mut Chunk| frame_len(chunk) > largest || self.outbox.unacked(*chunk).is_none();
+        while rescue.chunks.pop_front_if(useless).is_some() {}
+        let Some(next) = rescue.chunks.front() else {
+            return false;
+        };
+        let goes = frame_len(next) <= room(limit);
+        if !goes {
+            rescue.at = now + rescue.spacing;
+        }
+        goes
     }
 
-    /// As many copies as there is room for.
+    /// As many copies as there is room for. Where others took it all, they wait for the next packet.
     pub(super) fn put_rescue(&mut self, now: Time, packet: &mut Builder<'_>) {
-        while let Some(&chunk) = self.protection.rescue.chunks.front() {
-            let len = chunk.len as usize;
-            let fits = len + message_header_len(chunk.channel, chunk.id, chunk.offset, len) <= packet.room();
-            if !fits && packet.flags.has(Flags::URG) {
-                break;
-            }
-            // One that does not fit into a packet of its own is given up: the path takes less than before.
-            self.protection.rescue.chunks.pop_front();
-            if fits && let Some(data) = self.outbox.unacked(chunk) {
+        let mut put = false;
+        while let Some(chunk) = self
+            .protection
+            .rescue
+            .chunks
+            .pop_front_if(|chunk| frame_len(chunk) <= packet.room())
+        {
+            if let Some(data) = self.outbox.unacked(chunk) {
                 self.put_copy(packet, chunk, &data);
-                packet.flags = packet.flags.with(Flags::URG);
+                put = true;
             }
         }
-        self.protection.rescue.at = now + self.protection.rescue.spacing;
+        if put {
+            packet.flags = packet.flags.with(Flags::URG);
+            self.protection.rescue.at = now + self.protection.rescue.spacing;
+        }
     }
+}
+
+fn frame_len(chunk: &Chunk) -> usize {
+    let len = chunk.len as usize;
+    len + message_header_len(chunk.channel, chunk.id, chunk.offset, len)
 }
 
 #[cfg(test)]

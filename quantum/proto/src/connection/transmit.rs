@@ -88,7 +88,7 @@ impl Connection {
         })
     }
 
-    fn datagram_limit(&self) -> usize {
+    pub(super) fn datagram_limit(&self) -> usize {
         if self.confirmed {
             usize::from(self.pmtu.current())
         } else {
@@ -309,7 +309,7 @@ impl Connection {
 
     /// What there is to send beside control frames, and may be sent now.
     fn wanted(&mut self, now: Time, limit: usize, early: bool) -> Contents {
-        if !early && self.rescues(now) {
+        if !early && self.rescues(now, limit) {
             return Contents::rescue();
         }
         let urgency = self.outbox.most_urgent(early);

@@ -149,3 +149,46 @@ fn a_rescue_of_what_was_acknowledged_holds_nothing_up() {
     assert!(sent.is_some_and(|bytes| bytes > 500), "{sent:?}");
     assert_eq!((repeats(conn), conn.protection.rescue.due()), (Vec::new(), None));
 }
+
+#[test]
+fn a_copy_that_does_not_fit_beside_others_waits_for_the_next_packet() {
+    for probe in [false, true] {
+        let (mut pair, chunks) = rescuing(3_000, !probe);
+        assert!(chunks.len() > 2 && usize::from(pair.client().pmtu.current()) > usize::from(Pmtu::BASE));
+        let conn = pair.client();
+        conn.outgoing.probe(Space::Application, u8::from(probe));
+        let mut now = conn.protection.rescue.due().unwrap();
+        let mut out = Vec::new();
+        let bytes = conn
+            .poll_transmit(now, 1, &mut out)
+            .expect("the acknowledgement or a PING")
+            .bytes;
+        assert!(bytes < 200 && repeats(conn).is_empty(), "{bytes}, {probe}");
+        let mut copied = Vec::new();
+        while let Some(due) = conn.protection.rescue.due() {
+            now = now.max(due);
+            assert!(conn.poll_transmit(now, 1, &mut out).is_some(), "{probe}");
+            copied.extend(repeats(conn));
+        }
+        assert_eq!(copied, chunks.to_vec(), "{probe}");
+    }
+}
+
+#[test]
+fn what_fits_no_packet_any_more_is_not_copied_and_holds_nothing_up() {
+    let (mut pair, chunks) = rescuing(3_000, false);
+    let conn = pair.client();
+    let room = crate::connection::packet::room(Pmtu::BASE.into());
+    assert!(chunks[0].len as usize > room);
+    conn.pmtu.reset();
+    let (mut now, mut out, mut copied) = (pair.now, Vec::new(), Vec::new());
+    let conn = pair.client();
+    while let Some(due) = conn.protection.rescue.due() {
+        now = now.max(due);
+        // A probe of the packet size may come first.
+        while conn.poll_transmit(now, 1, &mut out).is_some() {
+            copied.extend(repeats(conn));
+        }
+    }
+    assert_eq!(copied, chunks[2..]);
+}
