@@ -5,8 +5,8 @@
 //!
 //! Owns the chunks to copy. Inputs: the beginning of protection, its end. Effects: chunks for packets of their own, and when.
 //! Invariants: only what is interactive is copied, and once; at most [`CHUNKS_MAX`] chunks and [`BYTES_MAX`] bytes, and no more than three quarters of
-//! the congestion window, spread over a part of the round trip; and of [`REST`] packets in a row no two begin a rescue, whatever a peer pretends to
-//! have lost.
+//! the congestion window, spread over a part of the round trip; and of [`REST`] packets in a row no two belong to different rescues, whatever a peer
+//! pretends to have lost.
 //! On failure: a copy that is lost, or does not fit, leaves its message to retransmission.
 
 use std::{collections::VecDeque, time::Duration};
@@ -42,24 +42,27 @@ pub(super) struct Rescue {
     /// When the next packet of them goes out, and how long after it another.
     at: Time,
     spacing: Duration,
-    /// The first packet that may begin another.
+    /// The first packet that may begin another, which what was never copied does not put off.
     next: PacketNumber,
 }
 
 impl Rescue {
-    /// `chunks` were in flight when packet `number` was to be sent, oldest first; copies of `budget` bytes of them go out from now on.
-    fn begin(&mut self, now: Time, rtt: Duration, number: PacketNumber, mut chunks: VecDeque<Chunk>, budget: u64) {
+    /// `chunks` were in flight, oldest first; copies of `budget` bytes of them are to go out.
+    fn begin(&mut self, now: Time, rtt: Duration, mut chunks: VecDeque<Chunk>, budget: u64) {
         let mut bytes: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
         // The oldest have the least to win.
         while chunks.len() > CHUNKS_MAX || bytes > budget {
             bytes -= chunks.pop_front().map_or(bytes, |chunk| u64::from(chunk.len));
         }
-        *self = Self {
-            chunks,
-            at: now + rtt / PART,
-            spacing: rtt / PART / (1 + bytes / PACKET_BYTES) as u32,
-            next: PacketNumber(number.0 + REST),
-        };
+        self.chunks = chunks;
+        self.at = now + rtt / PART;
+        self.spacing = rtt / PART / (1 + bytes / PACKET_BYTES) as u32;
+    }
+
+    /// Packet `number` holds copies.
+    fn on_copied(&mut self, now: Time, number: PacketNumber) {
+        self.at = now + self.spacing;
+        self.next = PacketNumber(number.0 + REST);
     }
 
     /// Whether the packet may begin one.
@@ -108,7 +111,7 @@ impl Connection {
             })
             .collect();
         let budget = (self.bbr.window() * 3 / 4).min(BYTES_MAX);
-        self.protection.rescue.begin(now, rtt, number, chunks, budget);
+        self.protection.rescue.begin(now, rtt, chunks, budget);
     }
 
     /// Whether a packet of copies is to go out now, in a datagram of at most `limit` bytes. What was acknowledged meanwhile needs none, and what the
@@ -147,7 +150,7 @@ impl Connection {
         }
         if put {
             packet.flags = packet.flags.with(Flags::URG);
-            self.protection.rescue.at = now + self.protection.rescue.spacing;
+            self.protection.rescue.on_copied(now, packet.number);
         }
     }
 }
@@ -178,7 +181,7 @@ mod tests {
 
     fn begun(count: u64, len: u32, budget: u64) -> Rescue {
         let mut rescue = Rescue::default();
-        rescue.begin(Time::ZERO, RTT, PacketNumber(7), chunks(count, len), budget);
+        rescue.begin(Time::ZERO, RTT, chunks(count, len), budget);
         rescue
     }
 
@@ -209,7 +212,9 @@ mod tests {
 
     #[test]
     fn losses_one_after_the_other_rescue_once() {
-        let rescue = begun(1, 200, 20_000);
+        let mut rescue = begun(1, 200, 20_000);
+        assert!(rescue.may_begin(PacketNumber(7)), "nothing was copied yet");
+        rescue.on_copied(Time::ZERO, PacketNumber(7));
         assert!(!rescue.may_begin(PacketNumber(7 + REST - 1)));
         assert!(rescue.may_begin(PacketNumber(7 + REST)));
         assert!(Rescue::default().may_begin(PacketNumber(0)));

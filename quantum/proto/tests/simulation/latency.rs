@@ -97,29 +97,39 @@ fn protection_beats_retransmission_and_keeps_its_budget() {
     });
 }
 
-/// 600 messages a second over 200 ms, of whose packets the client's `spoiled` ones are each given that fate.
-fn dense(spoiled: [u64; 2], fate: fn(&Datagram) -> Verdict) -> Pair {
+/// 600 messages a second over 200 ms; the client's packets are counted and given their fates.
+fn dense(fate: fn(u64, &Datagram) -> Verdict) -> Pair {
     let mut pair = Setup::new(1, LinkSpec::clean(MS * 100).limited(10_000_000, 1.0))
         .client(|app| app.rate(Kind::RT, 600, SECOND * 2))
         .start();
     pair.run_for(MS * 600);
     let mut count = 0;
     pair.world.tap = Some(Box::new(move |_, datagram| {
-        count += u64::from(datagram.from == CLIENT);
-        if datagram.from == CLIENT && spoiled.contains(&count) {
-            fate(datagram)
-        } else {
-            Verdict::PASS
+        if datagram.from != CLIENT {
+            return Verdict::PASS;
         }
+        count += 1;
+        fate(count, datagram)
     }));
     pair.run_to_end(SECOND * 5);
     pair
 }
 
+/// It arrives so much later than it would.
+fn overtaken(by: Duration, datagram: &Datagram) -> Verdict {
+    Verdict {
+        pass: false,
+        ..Verdict::and(MS * 100 + by, datagram.clone())
+    }
+}
+
 #[test]
 fn what_was_in_flight_at_the_first_loss_is_rescued() {
     // The second is lost 100 ms after the first, and so 100 ms before the report of that.
-    let pair = dense([10, 70], |_| Verdict::DROP);
+    let pair = dense(|number, _| match number {
+        10 | 70 => Verdict::DROP,
+        _ => Verdict::PASS,
+    });
     let late: Vec<Duration> = pair
         .expect_complete()
         .0
@@ -137,14 +147,28 @@ fn what_was_in_flight_at_the_first_loss_is_rescued() {
 
 #[test]
 fn a_packet_that_is_overtaken_rescues_nothing() {
-    let pair = dense([10, 70], |datagram| Verdict {
-        pass: false,
-        ..Verdict::and(MS * 109, datagram.clone())
+    let pair = dense(|number, datagram| match number {
+        10 | 70 => overtaken(MS * 9, datagram),
+        _ => Verdict::PASS,
     });
     let stats = pair.client_stats();
     assert!(stats.packets_spurious > 0, "{stats:?}");
     // Those few that went out while it was missing; a rescue would be of 20,000 bytes.
     assert!(stats.repeated_bytes < 6_000, "{stats:?}");
+}
+
+#[test]
+fn a_rescue_that_copied_nothing_leaves_the_next_its_turn() {
+    let pair = dense(|number, datagram| match number {
+        10 => overtaken(MS * 9, datagram),
+        300 | 360 => Verdict::DROP,
+        _ => Verdict::PASS,
+    });
+    let latencies = pair.expect_complete().0.of(Kind::RT.channel);
+    let late: Vec<Duration> = latencies.into_iter().filter(|latency| *latency > MS * 120).collect();
+    // The second was in flight at the report of the first; by retransmission it would take 305 ms as well.
+    assert_eq!(late.len(), 2, "{late:?}");
+    assert!(late[0] <= MS * 240 && late[1] >= MS * 300, "{late:?}");
 }
 
 #[test]
