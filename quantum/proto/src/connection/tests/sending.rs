@@ -192,3 +192,12 @@ fn what_fits_no_packet_any_more_is_not_copied_and_holds_nothing_up() {
     }
     assert_eq!(copied, chunks[2..]);
 }
+
+#[test]
+fn a_rescue_ends_with_its_path() {
+    let (mut pair, _) = rescuing(200, false);
+    let now = pair.now;
+    let conn = pair.client();
+    conn.on_local_address_changed(now);
+    assert_eq!(conn.protection.rescue.due(), None);
+}
