@@ -130,7 +130,7 @@ impl Connection {
             rescue,
         } = wanted;
         if rescue {
-            return self.put_rescue(now, packet);
+            return self.put_rescue(packet);
         }
         // A parity travels without messages. It does not fit when the path takes less than when its block was made: then it is given up.
         if parity.is_some_and(|parity| self.put_parity(packet, parity)) {

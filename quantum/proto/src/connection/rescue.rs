@@ -33,6 +33,8 @@ const REST: u64 = 1_500;
 /// The part of a round trip in which a reported loss may turn out to be reordering, and the part over which the copies are spread then. Each message
 /// that was lost comes later by so much.
 const PART: u32 = 16;
+/// The part of a round trip after whose report what did not go out is given up: it would hardly come before its retransmission.
+const PATIENCE: u32 = 4;
 /// Bytes of messages that surely fit a packet, for spreading them.
 const PACKET_BYTES: u64 = 1_100;
 
@@ -42,6 +44,8 @@ pub(super) struct Rescue {
     /// When the next packet of them goes out, and how long after it another.
     at: Time,
     spacing: Duration,
+    /// What did not go out until then is given up.
+    until: Time,
     /// The first packet that may begin another, which what was never copied does not put off.
     next: PacketNumber,
 }
@@ -57,11 +61,13 @@ impl Rescue {
         self.chunks = chunks;
         self.at = now + rtt / PART;
         self.spacing = rtt / PART / (1 + bytes / PACKET_BYTES) as u32;
+        self.until = now + rtt / PATIENCE;
     }
 
     /// Packet `number` holds copies.
-    fn on_copied(&mut self, now: Time, number: PacketNumber) {
-        self.at = now + self.spacing;
+    fn on_copied(&mut self, number: PacketNumber) {
+        // A timer that was late does not stretch the rescue.
+        self.at += self.spacing;
         self.next = PacketNumber(number.0 + REST);
     }
 
@@ -122,6 +128,10 @@ impl Connection {
         if !rescue.is_due(now) {
             return false;
         }
+        if now > rescue.until {
+            rescue.give_up();
+            return false;
+        }
         let useless = |chunk: &mut Chunk| frame_len(chunk) > largest || self.outbox.unacked(*chunk).is_none();
         while rescue.chunks.pop_front_if(useless).is_some() {}
         let Some(next) = rescue.chunks.front() else {
@@ -135,7 +145,7 @@ impl Connection {
     }
 
     /// As many copies as there is room for. Where others took it all, they wait for the next packet.
-    pub(super) fn put_rescue(&mut self, now: Time, packet: &mut Builder<'_>) {
+    pub(super) fn put_rescue(&mut self, packet: &mut Builder<'_>) {
         let mut put = false;
         while let Some(chunk) = self
             .protection
@@ -150,7 +160,7 @@ impl Connection {
         }
         if put {
             packet.flags = packet.flags.with(Flags::URG);
-            self.protection.rescue.on_copied(now, packet.number);
+            self.protection.rescue.on_copied(packet.number);
         }
     }
 }
@@ -211,10 +221,21 @@ mod tests {
     }
 
     #[test]
+    fn a_late_timer_does_not_stretch_it() {
+        let mut rescue = begun(100, 200, 20_000);
+        let (first, spacing) = (rescue.at, rescue.spacing);
+        rescue.on_copied(PacketNumber(7));
+        rescue.on_copied(PacketNumber(8));
+        // However late they went out.
+        assert_eq!(rescue.due(), Some(first + spacing * 2));
+        assert_eq!(rescue.until, Time::ZERO + RTT / 4);
+    }
+
+    #[test]
     fn losses_one_after_the_other_rescue_once() {
         let mut rescue = begun(1, 200, 20_000);
         assert!(rescue.may_begin(PacketNumber(7)), "nothing was copied yet");
-        rescue.on_copied(Time::ZERO, PacketNumber(7));
+        rescue.on_copied(PacketNumber(7));
         assert!(!rescue.may_begin(PacketNumber(7 + REST - 1)));
         assert!(rescue.may_begin(PacketNumber(7 + REST)));
         assert!(Rescue::default().may_begin(PacketNumber(0)));

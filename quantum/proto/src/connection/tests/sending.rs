@@ -194,6 +194,22 @@ fn what_fits_no_packet_any_more_is_not_copied_and_holds_nothing_up() {
 }
 
 #[test]
+fn copies_that_would_come_too_late_are_given_up() {
+    for (late, goes) in [(Duration::from_millis(1), true), (Duration::from_millis(20), false)] {
+        let (mut pair, _) = rescuing(200, false);
+        let conn = pair.client();
+        let due = conn.protection.rescue.due().unwrap();
+        let sent = conn.poll_transmit(due + late, 1, &mut Vec::new());
+        assert_eq!(
+            (sent.is_some(), repeats(conn).len()),
+            (goes, usize::from(goes)),
+            "{late:?}"
+        );
+        assert_eq!(conn.protection.rescue.due(), None);
+    }
+}
+
+#[test]
 fn a_rescue_ends_with_its_path() {
     let (mut pair, _) = rescuing(200, false);
     let now = pair.now;
