@@ -12,7 +12,7 @@ use crate::{
     pair::{CLIENT, MS, Pair, SECOND, Setup},
     sweep::seeds,
     wire,
-    world::Verdict,
+    world::{Verdict, World},
 };
 
 /// 100 ms there and back.
@@ -169,6 +169,55 @@ fn a_rescue_that_copied_nothing_leaves_the_next_its_turn() {
     // The second was in flight at the report of the first; by retransmission it would take 305 ms as well.
     assert_eq!(late.len(), 2, "{late:?}");
     assert!(late[0] <= MS * 240 && late[1] >= MS * 300, "{late:?}");
+}
+
+#[test]
+fn however_often_reordering_turns_protection_on_there_is_one_rescue() {
+    let pair = dense(|number, datagram| match number {
+        // Each time by more than the threshold that the time before taught.
+        10..1_110 if number % 100 == 10 => overtaken(MS * 25 * (number / 100 + 1) as u32, datagram),
+        _ => Verdict::PASS,
+    });
+    let stats = pair.client_stats();
+    assert!(stats.packets_spurious >= 10, "{stats:?}");
+    // One rescue is of 20,000 to 30,000 bytes; the rest are repetitions of what went out while there was doubt.
+    assert!(stats.repeated_bytes < 40_000, "{stats:?}");
+}
+
+#[test]
+fn a_rescue_leaves_a_small_bottleneck_its_room() {
+    // About 120 % of what the link takes, and a queue that holds all of it for a while.
+    let link = LinkSpec::clean(MS * 100).limited(1_000_000, 4.0);
+    seeds(4, |seed| {
+        let mut pair = Setup::new(seed, link.clone())
+            .client(|app| app.rate(Kind::RT, 530, SECOND * 10))
+            .start();
+        let client = pair.client;
+        let stats = |world: &World| world.slot(client).conn.stats();
+        pair.run_for(SECOND);
+        pair.run_until(SECOND * 9, "the window is full", |world| {
+            stats(world).in_flight * 10 >= stats(world).congestion_window * 9
+        });
+        let mut lost = false;
+        pair.world.tap = Some(Box::new(move |_, datagram| {
+            let drop = datagram.from == CLIENT && !lost;
+            lost |= drop;
+            Verdict {
+                pass: !drop,
+                ..Verdict::PASS
+            }
+        }));
+        pair.run_until(SECOND * 2, "the loss is known", |world| stats(world).packets_lost > 0);
+        let (from, rtt) = (pair.world.now, pair.client_stats().rtt);
+        while pair.world.now < from + rtt {
+            let stats = pair.client_stats();
+            // Repetitions of what protection has repeated already, and what controls, are not held back.
+            let most = stats.congestion_window * 3 / 2 + 4 * u64::from(stats.mtu);
+            assert!(stats.in_flight <= most, "seed {seed}: {stats:?}");
+            pair.run_for(MS);
+        }
+        assert!(pair.client_stats().repeated_bytes > 0, "nothing was copied");
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     connection::{contents::Contents, packet::Builder},
     frame::Parity,
     pmtu::Pmtu,
-    recovery::SentFrame,
+    recovery::{SentFrame, SentPacket},
 };
 
 /// The headers' lengths of all packets, which must fill the bytes.
@@ -163,7 +163,10 @@ fn a_copy_that_does_not_fit_beside_others_waits_for_the_next_packet() {
             .poll_transmit(now, 1, &mut out)
             .expect("the acknowledgement or a PING")
             .bytes;
-        assert!(bytes < 200 && repeats(conn).is_empty(), "{bytes}, {probe}");
+        assert!(
+            bytes < 400 && repeats(conn).iter().all(|chunk| Some(chunk) == chunks.last()),
+            "{bytes}, {probe}"
+        );
         let mut copied = Vec::new();
         while let Some(due) = conn.protection.rescue.due() {
             now = now.max(due);
@@ -191,6 +194,33 @@ fn what_fits_no_packet_any_more_is_not_copied_and_holds_nothing_up() {
         }
     }
     assert_eq!(copied, chunks[2..]);
+}
+
+#[test]
+fn copies_wait_while_one_and_a_half_windows_are_in_flight() {
+    let (mut pair, _) = rescuing(200, false);
+    let now = pair.now;
+    let conn = pair.client();
+    let due = conn.protection.rescue.due().unwrap();
+    let (window, number) = (conn.bbr.window(), conn.recovery.next_number(Space::Application));
+    let filling = SentPacket {
+        number,
+        size: 1_200,
+        sent_at: now,
+        ..conn.recovery.in_flight(Space::Application).last().unwrap().clone()
+    };
+    while conn.recovery.bytes_in_flight() < window * 3 / 2 {
+        let number = conn.recovery.next_number(Space::Application);
+        conn.recovery.on_sent(
+            Space::Application,
+            SentPacket {
+                number,
+                ..filling.clone()
+            },
+        );
+    }
+    assert_eq!(conn.poll_transmit(due, 1, &mut Vec::new()), None);
+    assert!(conn.protection.rescue.due().is_some_and(|next| next > due));
 }
 
 #[test]
