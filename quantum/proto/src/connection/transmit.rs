@@ -137,7 +137,7 @@ impl Connection {
         if self.confirmed {
             return self.build_application(now, limit, Level::Application, out);
         }
-        self.repeat_last_flight(now);
+        self.repeat_last_flight(now, limit);
         let from = out.len();
         let levels: SmallVec<[Level; 2]> = [Level::Initial, Level::Handshake]
             .into_iter()
@@ -251,6 +251,13 @@ impl Connection {
             }
             None => Permit::Messages(Priority::Bulk),
         }
+    }
+
+    /// Whether window and pacer let the most urgent message go.
+    pub(super) fn message_goes(&mut self, now: Time, limit: usize) -> bool {
+        let urgency = self.outbox.most_urgent(false);
+        urgency
+            .is_some_and(|urgency| matches!(self.permit(now, limit), Permit::Messages(allowed) if urgency <= allowed))
     }
 
     /// A packet of the application space; `false`: nothing to send.

@@ -203,6 +203,45 @@ fn a_lost_handshake_done_is_made_up_for_by_any_acknowledgement() {
     assert!(lossy > clean && lossy <= clean + MS * 20, "{clean} {lossy}");
 }
 
+/// Whether a packet of the handshake level is in it, and whether one that holds messages.
+fn levels(bytes: &[u8]) -> (bool, bool) {
+    let handshake = |packet: &wire::Clear| packet.has(Flags::SYN) && packet.has(Flags::PSH);
+    (
+        wire::packets(bytes).any(|packet| handshake(&packet)),
+        wire::packets(bytes).any(|packet| packet.is_application()),
+    )
+}
+
+#[test]
+fn the_last_flight_is_repeated_only_along_with_messages() {
+    for kind in [Kind::BULK, Kind::RT] {
+        let mut built = Setup::new(1, link()).client(|app| app.bulk(kind, SECOND)).build();
+        let sent = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&sent);
+        built.world.tap = Some(Box::new(move |now, datagram| {
+            if datagram.from == CLIENT && levels(&datagram.bytes).0 {
+                seen.borrow_mut().push((now, levels(&datagram.bytes).1));
+            }
+            Verdict::PASS
+        }));
+        let mut pair = built.connect();
+        pair.run_for(MS * 79);
+        let mut sent = sent.take().into_iter();
+        // The first holds an acknowledgement of an initial packet too, and so no messages.
+        sent.next().expect("the last flight");
+        let repeats: Vec<_> = sent.collect();
+        assert!((1..=3).contains(&repeats.len()), "{kind:?}: {repeats:?}");
+        assert!(
+            repeats.iter().all(|(_, with_messages)| *with_messages),
+            "{kind:?}: {repeats:?}"
+        );
+        assert!(
+            repeats.is_sorted_by(|(before, _), (after, _)| before < after),
+            "{kind:?}: {repeats:?}"
+        );
+    }
+}
+
 #[test]
 fn a_handshake_survives_heavy_loss() {
     seeds(50, |seed| {
