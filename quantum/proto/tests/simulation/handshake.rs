@@ -300,6 +300,21 @@ fn a_server_that_restarts_within_the_handshake_resets_the_connection() {
 }
 
 #[test]
+fn what_is_repeated_without_need_is_nothing_rejected() {
+    let mut pair = Setup::new(1, link())
+        .client(|app| app.rate(Kind::RT, 600, SECOND))
+        .start();
+    pair.run_to_end(SECOND * 2);
+    assert_eq!(
+        (
+            pair.server_stats().packets_rejected,
+            pair.client_stats().packets_rejected
+        ),
+        (0, 0)
+    );
+}
+
+#[test]
 fn a_handshake_survives_heavy_loss() {
     seeds(50, |seed| {
         let link = link().losing(Loss::Bernoulli(0.3));
