@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_one_after_the_other_rescue_once() {
+    fn only_what_was_copied_puts_the_next_rescue_off() {
         let mut rescue = begun(1, 200, 20_000);
         assert!(rescue.may_begin(PacketNumber(7)), "nothing was copied yet");
         rescue.on_copied(PacketNumber(7));

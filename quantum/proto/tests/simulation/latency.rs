@@ -175,7 +175,7 @@ fn a_rescue_that_copied_nothing_leaves_the_next_its_turn() {
 fn however_often_reordering_turns_protection_on_there_is_one_rescue() {
     let pair = dense(|number, datagram| match number {
         // Each time by more than the threshold that the time before taught.
-        10..1_110 if number % 100 == 10 => overtaken(MS * 25 * (number / 100 + 1) as u32, datagram),
+        10..1_000 if number % 80 == 10 => overtaken(MS * 25 * (number / 80 + 1) as u32, datagram),
         _ => Verdict::PASS,
     });
     let stats = pair.client_stats();
