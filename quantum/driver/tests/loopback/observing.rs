@@ -1,6 +1,6 @@
 //! What can be seen of connections: counters and qlogs.
 
-use quantum::{ChannelId, QlogFolder, SendOptions};
+use quantum::{ChannelId, QlogFolder, SendOptions, TransportConfig};
 
 use crate::pair::{Pair, message, server_options, until, within};
 
@@ -26,6 +26,25 @@ async fn what_connections_have_done_is_not_forgotten_with_them() {
             assert_eq!(total.messages_received, u64::from(round));
             assert!(total.packets_received > before);
             before = total.packets_received;
+        }
+    })
+    .await;
+}
+
+/// More often than there are other packets when nobody speaks.
+#[tokio::test]
+async fn a_ping_is_answered() {
+    within(async {
+        let transport = TransportConfig {
+            keep_alive: None,
+            ..Default::default()
+        };
+        let pair = Pair::with(&server_options(), transport);
+        let (client, _server) = pair.connect().await;
+        for _ in 0..50 {
+            let before = client.stats().packets_received;
+            client.ping();
+            until(|| client.stats().packets_received > before).await;
         }
     })
     .await;

@@ -130,7 +130,7 @@ impl Connection {
             rescue,
         } = wanted;
         if rescue {
-            return self.put_rescue(now, packet);
+            return self.put_rescue(packet);
         }
         // A parity travels without messages. It does not fit when the path takes less than when its block was made: then it is given up.
         if parity.is_some_and(|parity| self.put_parity(packet, parity)) {
@@ -150,11 +150,12 @@ impl Connection {
     }
 
     fn put_parity(&mut self, packet: &mut Builder<'_>, parity: Parity) -> bool {
+        let before = packet.payload().len();
         let bytes = parity.symbol.len() + PARITY_OVERHEAD;
         let fits = packet.put_if_room(bytes, &Frame::Parity(parity), None);
         if fits {
             packet.flags = packet.flags.with(Flags::FEC).with(Flags::URG);
-            packet.copies += packet.payload().len();
+            packet.copies += packet.payload().len() - before;
             self.stats.parity_sent += 1;
         }
         fits
@@ -258,9 +259,12 @@ impl Connection {
             })
             .take(4)
             .collect();
+        let copies = packet.copies;
         for chunk in chunks {
             self.put_repeat(packet, chunk);
         }
+        // They stand for a packet that is taken for lost, and protect none.
+        packet.copies = copies;
         if !packet.asks_for_ack {
             packet.put(&Frame::Ping, None);
         }

@@ -14,6 +14,7 @@ mod events;
 mod footprint;
 mod frequency;
 mod ids;
+mod last_flight;
 mod logging;
 mod marking;
 mod outgoing;
@@ -38,8 +39,8 @@ use rand::rngs::StdRng;
 
 pub(crate) use self::setup::Accept;
 use self::{
-    closing::State, frequency::Frequency, ids::Ids, marking::Marking, outgoing::Outgoing, paths::Paths,
-    protection::Protection, skips::Skips, timers::Timers,
+    closing::State, frequency::Frequency, ids::Ids, last_flight::LastFlight, marking::Marking, outgoing::Outgoing,
+    paths::Paths, protection::Protection, skips::Skips, timers::Timers,
 };
 pub use self::{events::Event, packet::Transmit};
 use crate::{
@@ -103,6 +104,7 @@ pub struct Connection {
     outbox: Outbox,
     inbox: Inbox,
     outgoing: Outgoing,
+    last_flight: LastFlight,
     protection: Protection,
     datagrams_in: VecDeque<Bytes>,
 

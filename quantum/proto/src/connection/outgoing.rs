@@ -8,16 +8,11 @@ use crate::{
     channel::Inbox,
     frame::Frame,
     recovery::SentFrame,
-    time::Time,
     types::{ChannelId, Space},
 };
 
 /// Path responses that wait; an attacker who sends more challenges gets no more answers.
 const RESPONSES_MAX: usize = 8;
-
-/// Datagrams that hold the client's last flight once more: without it the server opens none of the messages that follow it, and a retransmission
-/// takes most of a second where nothing is known of the path.
-const FINISHED_AGAIN: u8 = 3;
 
 #[derive(Default)]
 pub(super) struct Outgoing {
@@ -33,10 +28,6 @@ pub(super) struct Outgoing {
     pub(super) ping: bool,
     pub(super) responses: VecDeque<[u8; 8]>,
     pub(super) datagrams: VecDeque<Bytes>,
-    /// When the client's last flight went out first.
-    pub(super) last_flight_at: Option<Time>,
-    /// Of [`FINISHED_AGAIN`], those that went out.
-    finished_again: u8,
     /// Packets to send whatever the congestion window says, by space.
     probes: [u8; 3],
 }
@@ -58,13 +49,6 @@ impl Outgoing {
     /// Responses that wait, and the most that there may be.
     pub(super) fn responses_kept(&self) -> (usize, usize) {
         (self.responses.len(), RESPONSES_MAX)
-    }
-
-    /// Whether the client's last flight is to go out once more, which counts it.
-    pub(super) fn takes_finished_again(&mut self) -> bool {
-        let takes = self.finished_again < FINISHED_AGAIN;
-        self.finished_again += u8::from(takes);
-        takes
     }
 
     pub(super) fn probe(&mut self, space: Space, count: u8) {

@@ -46,7 +46,7 @@ pub(super) struct Builder<'a> {
     end: usize,
     pub(super) asks_for_ack: bool,
     pub(super) frames: SmallVec<[SentFrame; 3]>,
-    /// Bytes of its frames that other packets hold too.
+    /// Bytes of its frames that protect interactive messages of other packets.
     pub(super) copies: usize,
 }
 

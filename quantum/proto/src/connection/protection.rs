@@ -76,9 +76,10 @@ impl Protection {
         self.peer_repairs = repairs;
     }
 
-    /// The path is another one: what was learned of its losses does not hold.
+    /// The path is another one: what was learned of its losses does not hold, and what was measured of it spaces no copies.
     pub(super) fn on_new_path(&mut self) {
         self.planner = Planner::new();
+        self.rescue.give_up();
     }
 
     pub(super) fn burst(&self) -> f64 {

@@ -87,7 +87,7 @@ impl Connection {
         packet: BytesMut,
     ) -> bool {
         let Some(opened) = self.open(header, packet) else {
-            self.stats.packets_rejected += 1;
+            self.stats.packets_rejected += u64::from(!self.is_late(header));
             self.log_dropped(now, header, false);
             if self.keys.integrity_exhausted() {
                 self.fail(
@@ -130,6 +130,13 @@ impl Connection {
             self.fail(now, error);
         }
         newest
+    }
+
+    /// It belongs to the handshake, which is over: most likely a repetition that was not needed.
+    fn is_late(&self, header: &Header) -> bool {
+        let level = header.flags.level();
+        let handshake = level.filter(|level| matches!(level, Level::Initial | Level::Handshake));
+        self.confirmed && handshake.is_some_and(|level| !self.keys.can_open(level))
     }
 
     /// `None` when it is not for us, damaged, forged, or its keys are not there.

@@ -4,16 +4,20 @@
 //! retransmission comes more than a round trip late; a copy that goes out at the report comes up to a round trip sooner.
 //!
 //! Owns the chunks to copy. Inputs: the beginning of protection, its end. Effects: chunks for packets of their own, and when.
-//! Invariants: only what is interactive is copied, and once; at most [`CHUNKS_MAX`] chunks and [`BYTES_MAX`] bytes, and no more than three quarters of
-//! the congestion window, spread over a part of the round trip; and of [`REST`] packets in a row no two begin a rescue, whatever a peer pretends to
-//! have lost.
+//! Invariants: only what is interactive is copied, and once; at most [`CHUNKS_MAX`] chunks and [`BYTES_MAX`] bytes, and no more than half the
+//! congestion window, spread over a part of the round trip and at no more than twice the pacer's rate; no copy goes out that would bring what is in
+//! flight above one and a half windows, nor one whose time is long past; and of [`REST`] packets in a row no two belong to different rescues, whatever a peer
+//! pretends to have lost.
 //! On failure: a copy that is lost, or does not fit, leaves its message to retransmission.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     channel::Chunk,
-    connection::{Connection, packet::Builder},
+    connection::{
+        Connection,
+        packet::{Builder, room},
+    },
     fec::MIN_RTT,
     frame::message_header_len,
     header::Flags,
@@ -30,6 +34,11 @@ const REST: u64 = 1_500;
 /// The part of a round trip in which a reported loss may turn out to be reordering, and the part over which the copies are spread then. Each message
 /// that was lost comes later by so much.
 const PART: u32 = 16;
+/// Parts of the round trip over which the copies are spread at the most, where the path is slow: half of it, so that all but the oldest still come
+/// well before a retransmission.
+const PARTS_MAX: u32 = 8;
+/// How much faster than the pacer's rate they may go: what they protect is paid for by what follows.
+const HASTE: u64 = 2;
 /// Bytes of messages that surely fit a packet, for spreading them.
 const PACKET_BYTES: u64 = 1_100;
 
@@ -39,24 +48,37 @@ pub(super) struct Rescue {
     /// When the next packet of them goes out, and how long after it another.
     at: Time,
     spacing: Duration,
-    /// The first packet that may begin another.
+    /// What did not go out until then is given up.
+    until: Time,
+    /// The first packet that may begin another, which what was never copied does not put off.
     next: PacketNumber,
 }
 
 impl Rescue {
-    /// `chunks` were in flight when packet `number` was to be sent, oldest first; copies of `budget` bytes of them go out from now on.
-    fn begin(&mut self, now: Time, rtt: Duration, number: PacketNumber, mut chunks: VecDeque<Chunk>, budget: u64) {
+    /// `chunks` were in flight, oldest first; copies of `budget` bytes of them are to go out. `rate`: the pacer's.
+    fn begin(&mut self, now: Time, rtt: Duration, rate: u64, mut chunks: VecDeque<Chunk>, budget: u64) {
+        let (part, rate) = (rtt / PART, rate.max(1) * HASTE);
+        let budget = budget
+            .min(BYTES_MAX)
+            .min(((part * PARTS_MAX).as_secs_f64() * rate as f64) as u64);
         let mut bytes: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
         // The oldest have the least to win.
         while chunks.len() > CHUNKS_MAX || bytes > budget {
             bytes -= chunks.pop_front().map_or(bytes, |chunk| u64::from(chunk.len));
         }
-        *self = Self {
-            chunks,
-            at: now + rtt / PART,
-            spacing: rtt / PART / (1 + bytes / PACKET_BYTES) as u32,
-            next: PacketNumber(number.0 + REST),
-        };
+        let spread = part.max(Duration::from_secs_f64(bytes as f64 / rate as f64));
+        self.chunks = chunks;
+        self.at = now + part;
+        self.spacing = spread / (1 + bytes / PACKET_BYTES) as u32;
+        // A timer may be late by a part.
+        self.until = self.at + spread + part;
+    }
+
+    /// Packet `number` holds copies.
+    fn on_copied(&mut self, number: PacketNumber) {
+        // A timer that was late does not stretch the rescue.
+        self.at += self.spacing;
+        self.next = PacketNumber(number.0 + REST);
     }
 
     /// Whether the packet may begin one.
@@ -70,7 +92,7 @@ impl Rescue {
     }
 
     /// A packet of copies is to go out now.
-    pub(super) fn is_due(&self, now: Time) -> bool {
+    fn is_due(&self, now: Time) -> bool {
         self.due().is_some_and(|at| at <= now)
     }
 
@@ -104,27 +126,68 @@ impl Connection {
                 _ => None,
             })
             .collect();
-        let budget = (self.bbr.window() * 3 / 4).min(BYTES_MAX);
-        self.protection.rescue.begin(now, rtt, number, chunks, budget);
+        let budget = self.copies_allowed();
+        let rate = self.bbr.pacing_rate();
+        self.protection.rescue.begin(now, rtt, rate, chunks, budget);
     }
 
-    /// As many copies as there is room for.
-    pub(super) fn put_rescue(&mut self, now: Time, packet: &mut Builder<'_>) {
-        while let Some(&chunk) = self.protection.rescue.chunks.front() {
-            let len = chunk.len as usize;
-            let fits = len + message_header_len(chunk.channel, chunk.id, chunk.offset, len) <= packet.room();
-            if !fits && packet.flags.has(Flags::URG) {
-                break;
-            }
-            // One that does not fit into a packet of its own is given up: the path takes less than before.
-            self.protection.rescue.chunks.pop_front();
-            if fits && let Some(data) = self.outbox.unacked(chunk) {
+    /// Bytes that may be added to what is in flight: up to one and a half times the window, as with interactive messages.
+    fn copies_allowed(&self) -> u64 {
+        let window = self.bbr.window();
+        (window + window / 2)
+            .saturating_sub(self.recovery.bytes_in_flight())
+            .min(window / 2)
+    }
+
+    /// Whether a packet of copies is to go out now, in a datagram of at most `limit` bytes. What was acknowledged meanwhile needs none, and what the
+    /// path takes no longer is given up.
+    pub(super) fn rescues(&mut self, now: Time, limit: usize) -> bool {
+        let largest = room(self.datagram_limit());
+        let allowed = self.copies_allowed();
+        let rescue = &mut self.protection.rescue;
+        if !rescue.is_due(now) {
+            return false;
+        }
+        if now > rescue.until {
+            rescue.give_up();
+            return false;
+        }
+        let useless = |chunk: &mut Chunk| frame_len(chunk) > largest || self.outbox.unacked(*chunk).is_none();
+        while rescue.chunks.pop_front_if(useless).is_some() {}
+        let Some(next) = rescue.chunks.front() else {
+            return false;
+        };
+        let goes = frame_len(next) <= room(limit) && limit as u64 <= allowed;
+        if !goes {
+            rescue.at = now + rescue.spacing;
+        }
+        goes
+    }
+
+    /// As many copies as there is room for. Where others took it all, they wait for the next packet.
+    pub(super) fn put_rescue(&mut self, packet: &mut Builder<'_>) {
+        let mut put = false;
+        while let Some(chunk) = self
+            .protection
+            .rescue
+            .chunks
+            .pop_front_if(|chunk| frame_len(chunk) <= packet.room())
+        {
+            if let Some(data) = self.outbox.unacked(chunk) {
                 self.put_copy(packet, chunk, &data);
-                packet.flags = packet.flags.with(Flags::URG);
+                put = true;
             }
         }
-        self.protection.rescue.at = now + self.protection.rescue.spacing;
+        if put {
+            packet.flags = packet.flags.with(Flags::URG);
+            self.protection.rescue.on_copied(packet.number);
+        }
     }
+}
+
+fn frame_len(chunk: &Chunk) -> usize {
+    let len = chunk.len as usize;
+    len + message_header_len(chunk.channel, chunk.id, chunk.offset, len)
 }
 
 #[cfg(test)]
@@ -146,9 +209,14 @@ mod tests {
         (0..count).map(chunk).collect()
     }
 
+    /// At a rate that bounds nothing.
     fn begun(count: u64, len: u32, budget: u64) -> Rescue {
+        begun_at(1_000_000_000, count, len, budget)
+    }
+
+    fn begun_at(rate: u64, count: u64, len: u32, budget: u64) -> Rescue {
         let mut rescue = Rescue::default();
-        rescue.begin(Time::ZERO, RTT, PacketNumber(7), chunks(count, len), budget);
+        rescue.begin(Time::ZERO, RTT, rate, chunks(count, len), budget);
         rescue
     }
 
@@ -178,8 +246,42 @@ mod tests {
     }
 
     #[test]
-    fn losses_one_after_the_other_rescue_once() {
-        let rescue = begun(1, 200, 20_000);
+    fn a_late_timer_does_not_stretch_it() {
+        let mut rescue = begun(100, 200, 20_000);
+        let (first, spacing) = (rescue.at, rescue.spacing);
+        rescue.on_copied(PacketNumber(7));
+        rescue.on_copied(PacketNumber(8));
+        // However late they went out.
+        assert_eq!(rescue.due(), Some(first + spacing * 2));
+        assert!(rescue.until <= Time::ZERO + RTT / 4);
+    }
+
+    #[test]
+    fn copies_go_at_most_twice_as_fast_as_the_pacer_lets_go() {
+        // 200,000 bytes a second are 2,000 in a part of 10 ms.
+        for (bytes, left, spread) in [
+            (1_000, 1_000, 10),
+            (4_000, 4_000, 20),
+            (16_000, 16_000, 80),
+            (20_000, 16_000, 80),
+        ] {
+            let rescue = begun_at(100_000, bytes / 200, 200, 20_000);
+            assert_eq!(
+                rescue.chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>(),
+                left
+            );
+            let packets = 1 + (left / PACKET_BYTES) as u32;
+            let spread = Duration::from_millis(spread);
+            assert_eq!(rescue.spacing, spread / packets, "{bytes}");
+            assert_eq!(rescue.until, Time::ZERO + RTT / PART * 2 + spread, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_copied_puts_the_next_rescue_off() {
+        let mut rescue = begun(1, 200, 20_000);
+        assert!(rescue.may_begin(PacketNumber(7)), "nothing was copied yet");
+        rescue.on_copied(PacketNumber(7));
         assert!(!rescue.may_begin(PacketNumber(7 + REST - 1)));
         assert!(rescue.may_begin(PacketNumber(7 + REST)));
         assert!(Rescue::default().may_begin(PacketNumber(0)));

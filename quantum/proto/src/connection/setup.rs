@@ -136,6 +136,7 @@ impl Connection {
             outbox: Outbox::new(config.send_buffer),
             inbox: Inbox::new(&config),
             outgoing: Outgoing::default(),
+            last_flight: Default::default(),
             protection: Protection::new(config.protection),
             datagrams_in: Default::default(),
             timers: Timers::start(now),
@@ -261,23 +262,5 @@ impl Connection {
         drop(self.recovery.take_in_flight(Space::Initial));
         self.handshake.restart();
         self.resend_early();
-    }
-
-    /// The client's last flight goes along with the first messages a few times: see [`Outgoing::takes_finished_again`]. Not once its answer is due:
-    /// retransmission sees to it then, and a server that was restarted resets what does not begin with a handshake.
-    pub(super) fn repeat_last_flight(&mut self, now: Time) {
-        if self.side != Side::Client || !self.handshake.is_complete() {
-            return;
-        }
-        if self.handshake.wants_to_send(Level::Handshake) {
-            self.outgoing.last_flight_at.get_or_insert(now);
-            return;
-        }
-        let rtt = self.recovery.rtt().smoothed;
-        let answer_due = self.outgoing.last_flight_at.is_none_or(|at| now >= at + rtt);
-        let messages = self.outbox.most_urgent(false).is_some();
-        if messages && !answer_due && self.outgoing.takes_finished_again() {
-            self.handshake.repeat(Level::Handshake);
-        }
     }
 }

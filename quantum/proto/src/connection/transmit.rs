@@ -88,7 +88,7 @@ impl Connection {
         })
     }
 
-    fn datagram_limit(&self) -> usize {
+    pub(super) fn datagram_limit(&self) -> usize {
         if self.confirmed {
             usize::from(self.pmtu.current())
         } else {
@@ -137,7 +137,7 @@ impl Connection {
         if self.confirmed {
             return self.build_application(now, limit, Level::Application, out);
         }
-        self.repeat_last_flight(now);
+        self.repeat_last_flight(now, limit);
         let from = out.len();
         let levels: SmallVec<[Level; 2]> = [Level::Initial, Level::Handshake]
             .into_iter()
@@ -253,6 +253,13 @@ impl Connection {
         }
     }
 
+    /// Whether window and pacer let the most urgent message go.
+    pub(super) fn message_goes(&mut self, now: Time, limit: usize) -> bool {
+        let urgency = self.outbox.most_urgent(false);
+        urgency
+            .is_some_and(|urgency| matches!(self.permit(now, limit), Permit::Messages(allowed) if urgency <= allowed))
+    }
+
     /// A packet of the application space; `false`: nothing to send.
     fn build_application(
         &mut self,
@@ -309,7 +316,7 @@ impl Connection {
 
     /// What there is to send beside control frames, and may be sent now.
     fn wanted(&mut self, now: Time, limit: usize, early: bool) -> Contents {
-        if !early && self.protection.rescue.is_due(now) {
+        if !early && self.rescues(now, limit) {
             return Contents::rescue();
         }
         let urgency = self.outbox.most_urgent(early);

@@ -282,6 +282,15 @@ mod tests {
         ]
     }
 
+    /// Some are interactive, and hold more or fewer copies.
+    fn pushed(number: u64, sent_at: u64) -> SentPacket {
+        SentPacket {
+            interactive: number.is_multiple_of(3),
+            copies: (number % 5 * 100) as u16,
+            ..packet(number, sent_at)
+        }
+    }
+
     proptest! {
         /// Against a plain map from numbers to "was it declared lost".
         #[test]
@@ -293,7 +302,7 @@ mod tests {
                 match step {
                     Step::Push(skip) => {
                         next += skip;
-                        sent.push(packet(next, clock));
+                        sent.push(pushed(next, clock));
                         model.insert(next, false);
                         next += 1;
                     }
@@ -327,6 +336,9 @@ mod tests {
                 let in_flight: Vec<_> = model.iter().filter(|(_, lost)| !**lost).map(|(&number, _)| number).collect();
                 prop_assert_eq!(sent.in_flight(), in_flight.len());
                 prop_assert_eq!(sent.bytes(), in_flight.len() as u64 * u64::from(packet(0, 0).size));
+                let held: Vec<_> = in_flight.iter().map(|&number| pushed(number, 0)).collect();
+                let copies = held.iter().map(|packet| u64::from(packet.copies)).sum::<u64>();
+                prop_assert_eq!((sent.interactive(), sent.copies()), (held.iter().map(interactive).sum(), copies));
                 prop_assert_eq!(sent.oldest().map(|packet| packet.number.0), in_flight.first().copied());
                 prop_assert_eq!(sent.iter_in_flight().map(|packet| packet.number.0).collect::<Vec<_>>(), in_flight);
             }

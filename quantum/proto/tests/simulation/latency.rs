@@ -12,7 +12,7 @@ use crate::{
     pair::{CLIENT, MS, Pair, SECOND, Setup},
     sweep::seeds,
     wire,
-    world::Verdict,
+    world::{Verdict, World},
 };
 
 /// 100 ms there and back.
@@ -97,29 +97,39 @@ fn protection_beats_retransmission_and_keeps_its_budget() {
     });
 }
 
-/// 600 messages a second over 200 ms, of whose packets the client's `spoiled` ones are each given that fate.
-fn dense(spoiled: [u64; 2], fate: fn(&Datagram) -> Verdict) -> Pair {
+/// 600 messages a second over 200 ms; the client's packets are counted and given their fates.
+fn dense(fate: fn(u64, &Datagram) -> Verdict) -> Pair {
     let mut pair = Setup::new(1, LinkSpec::clean(MS * 100).limited(10_000_000, 1.0))
         .client(|app| app.rate(Kind::RT, 600, SECOND * 2))
         .start();
     pair.run_for(MS * 600);
     let mut count = 0;
     pair.world.tap = Some(Box::new(move |_, datagram| {
-        count += u64::from(datagram.from == CLIENT);
-        if datagram.from == CLIENT && spoiled.contains(&count) {
-            fate(datagram)
-        } else {
-            Verdict::PASS
+        if datagram.from != CLIENT {
+            return Verdict::PASS;
         }
+        count += 1;
+        fate(count, datagram)
     }));
     pair.run_to_end(SECOND * 5);
     pair
 }
 
+/// It arrives so much later than it would.
+fn overtaken(by: Duration, datagram: &Datagram) -> Verdict {
+    Verdict {
+        pass: false,
+        ..Verdict::and(MS * 100 + by, datagram.clone())
+    }
+}
+
 #[test]
 fn what_was_in_flight_at_the_first_loss_is_rescued() {
     // The second is lost 100 ms after the first, and so 100 ms before the report of that.
-    let pair = dense([10, 70], |_| Verdict::DROP);
+    let pair = dense(|number, _| match number {
+        10 | 70 => Verdict::DROP,
+        _ => Verdict::PASS,
+    });
     let late: Vec<Duration> = pair
         .expect_complete()
         .0
@@ -137,14 +147,77 @@ fn what_was_in_flight_at_the_first_loss_is_rescued() {
 
 #[test]
 fn a_packet_that_is_overtaken_rescues_nothing() {
-    let pair = dense([10, 70], |datagram| Verdict {
-        pass: false,
-        ..Verdict::and(MS * 109, datagram.clone())
+    let pair = dense(|number, datagram| match number {
+        10 | 70 => overtaken(MS * 9, datagram),
+        _ => Verdict::PASS,
     });
     let stats = pair.client_stats();
     assert!(stats.packets_spurious > 0, "{stats:?}");
     // Those few that went out while it was missing; a rescue would be of 20,000 bytes.
     assert!(stats.repeated_bytes < 6_000, "{stats:?}");
+}
+
+#[test]
+fn a_rescue_that_copied_nothing_leaves_the_next_its_turn() {
+    let pair = dense(|number, datagram| match number {
+        10 => overtaken(MS * 9, datagram),
+        300 | 360 => Verdict::DROP,
+        _ => Verdict::PASS,
+    });
+    let latencies = pair.expect_complete().0.of(Kind::RT.channel);
+    let late: Vec<Duration> = latencies.into_iter().filter(|latency| *latency > MS * 120).collect();
+    // The second was in flight at the report of the first; by retransmission it would take 305 ms as well.
+    assert_eq!(late.len(), 2, "{late:?}");
+    assert!(late[0] <= MS * 240 && late[1] >= MS * 300, "{late:?}");
+}
+
+#[test]
+fn however_often_reordering_turns_protection_on_there_is_one_rescue() {
+    let pair = dense(|number, datagram| match number {
+        // Each time by more than the threshold that the time before taught.
+        10..1_000 if number % 80 == 10 => overtaken(MS * 25 * (number / 80 + 1) as u32, datagram),
+        _ => Verdict::PASS,
+    });
+    let stats = pair.client_stats();
+    assert!(stats.packets_spurious >= 10, "{stats:?}");
+    // One rescue is of 20,000 to 30,000 bytes; the rest are repetitions of what went out while there was doubt.
+    assert!(stats.repeated_bytes < 40_000, "{stats:?}");
+}
+
+#[test]
+fn a_rescue_leaves_a_small_bottleneck_its_room() {
+    // About 120 % of what the link takes, and a queue that holds all of it for a while.
+    let link = LinkSpec::clean(MS * 100).limited(1_000_000, 4.0);
+    seeds(4, |seed| {
+        let mut pair = Setup::new(seed, link.clone())
+            .client(|app| app.rate(Kind::RT, 530, SECOND * 10))
+            .start();
+        let client = pair.client;
+        let stats = |world: &World| world.slot(client).conn.stats();
+        pair.run_for(SECOND);
+        pair.run_until(SECOND * 9, "the window is full", |world| {
+            stats(world).in_flight * 10 >= stats(world).congestion_window * 9
+        });
+        let mut lost = false;
+        pair.world.tap = Some(Box::new(move |_, datagram| {
+            let drop = datagram.from == CLIENT && !lost;
+            lost |= drop;
+            Verdict {
+                pass: !drop,
+                ..Verdict::PASS
+            }
+        }));
+        pair.run_until(SECOND * 2, "the loss is known", |world| stats(world).packets_lost > 0);
+        let (from, rtt) = (pair.world.now, pair.client_stats().rtt);
+        while pair.world.now < from + rtt {
+            let stats = pair.client_stats();
+            // Repetitions of what protection has repeated already, and what controls, are not held back.
+            let most = stats.congestion_window * 3 / 2 + 4 * u64::from(stats.mtu);
+            assert!(stats.in_flight <= most, "seed {seed}: {stats:?}");
+            pair.run_for(MS);
+        }
+        assert!(pair.client_stats().repeated_bytes > 0, "nothing was copied");
+    });
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod floods;
 mod flow_control;
 mod goals;
 mod handshake;
+mod last_flight;
 mod latency;
 mod lifecycle;
 mod migration;
