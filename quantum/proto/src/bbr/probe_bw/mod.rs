@@ -19,18 +19,17 @@ use crate::time::Time;
 /// Reno needs as many rounds between losses as it has packets in flight, and gets up to this many.
 const RENO_ROUNDS: u64 = 63;
 /// A probe that brought so much more is followed by another after so many rounds: the flow has less than its share, or the link has become
-/// faster. Sending a quarter more brings a flow with half of a full link 11 % more, and one with most of it less than this.
-const GAIN: f64 = 1.10;
+/// faster. Sending a quarter more brings a flow with four fifths of a full link no more than that.
+const GAIN: f64 = 1.05;
 const GAIN_ROUNDS: u64 = 3;
 /// The same while a queue stands, which may go.
 const GAIN_ROUNDS_QUEUED: u64 = 12;
 const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_SPREAD_US: u64 = 1_000_000;
 
-/// A flow that passed waits for so many times less than after a probe; and for so many, once the queue has gone. Rarely enough that it does not forget its
-/// share beside those who never give way.
-const PASSED: u32 = 3;
-const PASSED_QUIET: u32 = 4;
+/// A flow that passed over a probe, because a queue stood, waits for so many times less once the queue has gone. While it stands the flow waits as long as
+/// after a probe: beside those who never give way it would forget its share.
+const PASSED: u32 = 4;
 
 /// Which packets the acknowledgements at hand are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +115,9 @@ impl Bbr {
 
     fn time_to_probe(&mut self, now: Time) -> bool {
         let reno = self.bdp(1.0).min(self.control.window) / self.packet;
-        let wait = match (self.cycle.passed, self.rtt.queued(8)) {
-            (false, _) => self.cycle.wait,
-            (true, true) => self.cycle.wait / PASSED,
-            (true, false) => self.cycle.wait / PASSED_QUIET,
+        let wait = match self.cycle.passed && !self.rtt.queued(8) {
+            true => self.cycle.wait / PASSED,
+            false => self.cycle.wait,
         };
         let over = now.since(self.cycle.started) > wait || self.cycle.rounds >= reno.min(RENO_ROUNDS);
         if over && self.leaves_it_to_others() {
